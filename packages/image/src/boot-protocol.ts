@@ -1,0 +1,17 @@
+/** What the guest image and whoever boots it must agree on. The `vm` package reads the same words. */
+
+/** Serial number of the virtio disk that carries the root filesystem; at most 20 bytes (virtio 1.2, 5.2.6). */
+export const rootDiskSerial = 'coracle-root';
+
+/** /init prints `coracle-boot: STAGE` on the console as each stage begins. */
+export const bootLinePrefix = 'coracle-boot: ';
+
+export const bootStages = ['initrd', 'modules', 'root', 'agent'] as const;
+export type BootStage = (typeof bootStages)[number];
+
+/** /init prints `coracle-boot: failed: WHY` and then powers off, so that nobody waits for it. */
+export const bootFailedWord = 'failed: ';
+
+export const nodePath = '/usr/bin/node';
+export const agentFolder = '/opt/coracle';
+export const agentPath = `${agentFolder}/agent.js`;

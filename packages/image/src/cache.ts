@@ -1,0 +1,79 @@
+import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+/** The folder for what can be made or fetched again: `$CORACLE_CACHE`, or `coracle` in the user's cache folder. */
+export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
+  if (environment.CORACLE_CACHE) return environment.CORACLE_CACHE;
+  const base = environment.XDG_CACHE_HOME || join(environment.HOME || homedir(), '.cache');
+  return join(base, 'coracle');
+}
+
+/** Finished images are 75 MB each, and every change of the agent makes a new one. */
+const keptImages = 6;
+
+/**
+ * Makes a folder under a final name in one step: `fill` works in a neighbour of it, which is renamed when it is
+ * complete and removed however else this ends. What is there under the name already is replaced.
+ */
+export async function atomicFolder(
+  target: string,
+  fill: (folder: string, scratch: string) => Promise<void>,
+): Promise<void> {
+  await mkdir(dirname(target), { recursive: true });
+  const work = `${target}.building-${process.pid}`;
+  await removeStale(target);
+  const finished = join(work, 'finished');
+  const scratch = join(work, 'scratch');
+  try {
+    await mkdir(finished, { recursive: true });
+    await mkdir(scratch);
+    await fill(finished, scratch);
+    // A folder cannot be renamed over a full one; whoever has the old files open keeps them.
+    await rename(target, join(work, 'replaced')).catch(ignoreMissing);
+    await rename(finished, target);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** Removes what a build that was killed (`kill -9`, power loss) left beside `target`. */
+async function removeStale(target: string): Promise<void> {
+  const parent = dirname(target);
+  const prefix = `${target.slice(parent.length).replace(/^\//, '')}.building-`;
+  for (const name of await readdir(parent)) {
+    if (!name.startsWith(prefix)) continue;
+    const pid = Number(name.slice(prefix.length));
+    if (pid !== process.pid && Number.isInteger(pid) && isAlive(pid)) continue;
+    await rm(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** Notes that a cached image was used, and removes the ones that were not used for longest. */
+export async function touchAndTrim(imagesFolder: string, used: string): Promise<void> {
+  const now = new Date();
+  await utimes(used, now, now);
+  const images = await Promise.all(
+    (await readdir(imagesFolder))
+      .filter((name) => /^[0-9a-f]{64}$/.test(name))
+      .map(async (name) => {
+        const path = join(imagesFolder, name);
+        return { path, usedMs: (await stat(path).catch(() => undefined))?.mtimeMs ?? 0 };
+      }),
+  );
+  const old = images.sort((a, b) => b.usedMs - a.usedMs).slice(keptImages);
+  await Promise.all(old.map(({ path }) => rm(path, { recursive: true, force: true })));
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
+}

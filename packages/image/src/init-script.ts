@@ -1,0 +1,57 @@
+import { agentPath, bootFailedWord, bootLinePrefix, nodePath, rootDiskSerial } from './boot-protocol.ts';
+
+export interface InitOptions {
+  /** Paths of the modules in the initramfs, in loading order. */
+  modules: readonly string[];
+  nodeFlags: readonly string[];
+}
+
+/**
+ * The initramfs's /init: a script for busybox, which starts in milliseconds. It never waits for a person: what
+ * fails is said on the console and the machine is switched off (QEMU runs with -no-reboot).
+ *
+ * Every external command is a fork and an exec, 5 to 10 ms each under emulation, so the loop over the disks
+ * uses shell built-ins only.
+ */
+export function initScript(options: InitOptions): string {
+  const agent = [nodePath, ...options.nodeFlags, agentPath].join(' ');
+  return `#!/bin/busybox sh
+say() { echo "${bootLinePrefix}$1"; }
+fail() { say "${bootFailedWord}$1"; /bin/busybox poweroff -f; }
+
+/bin/busybox mount -t devtmpfs -o nosuid devtmpfs /dev || fail 'cannot mount /dev'
+/bin/busybox mount -t proc -o nosuid,nodev,noexec proc /proc || fail 'cannot mount /proc'
+/bin/busybox mount -t sysfs -o nosuid,nodev,noexec sysfs /sys || fail 'cannot mount /sys'
+say initrd
+
+say modules
+${options.modules.map((path) => `/bin/busybox insmod /${path} || fail 'cannot load ${path}'`).join('\n')}
+
+say root
+find_root() {
+  for block in /sys/block/vd*; do
+    serial=
+    read -r serial < "$block/serial"
+    [ "$serial" = ${rootDiskSerial} ] && disk=/dev/\${block##*/} && return 0
+  done 2>/dev/null
+  return 1
+}
+tries=0
+until find_root; do
+  tries=$((tries + 1))
+  [ $tries -lt 200 ] || fail 'there is no disk with the serial number ${rootDiskSerial}'
+  /bin/busybox usleep 10000
+done
+/bin/busybox mount -t erofs -o ro "$disk" /root || fail "cannot mount the root filesystem on $disk"
+[ -x /root${nodePath} ] && [ -r /root${agentPath} ] || fail 'the root filesystem has no node or no agent'
+for tree in /dev /proc /sys; do
+  /bin/busybox mount --move $tree /root$tree || fail "cannot move $tree into the root filesystem"
+done
+
+say agent
+cd /root
+export PATH=/usr/bin
+exec /bin/busybox switch_root /root ${agent}
+fail 'cannot start the agent'
+`;
+}

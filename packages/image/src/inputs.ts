@@ -1,0 +1,90 @@
+/** Everything that decides the bits of an image, and its digest. */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { listFiles, sha256, sha256File, sha256Json } from './digest.ts';
+import { ImageError } from './errors.ts';
+import type { NodeProgram } from './node-package.ts';
+import type { PinnedInputs } from './packages.ts';
+import type { Recipe } from './recipe.ts';
+import { run } from './run.ts';
+
+export interface ImageInputs {
+  recipe: Recipe;
+  pinned: PinnedInputs;
+  node: NodeProgram;
+  agentFolder: string;
+  agentDigest: string;
+  /** Goes into the manifest. */
+  digest: string;
+  /** Names the image in the cache: `digest` and the builder's own code. */
+  cacheKey: string;
+}
+
+export async function describeInputs(
+  recipe: Recipe,
+  pinned: PinnedInputs,
+  node: NodeProgram,
+  agentFolder: string,
+  signal?: AbortSignal,
+): Promise<ImageInputs> {
+  const [agentDigest, tools, builder] = await Promise.all([
+    digestAgent(agentFolder, signal),
+    toolVersions(signal),
+    builderDigest(),
+  ]);
+  const digest = sha256Json({
+    recipe,
+    kernel: pinned.kernel.sha256,
+    packages: pinned.packages.map(({ name, sha256 }) => [name, sha256]),
+    node: node.sha256,
+    agent: agentDigest,
+    tools,
+  });
+  return {
+    recipe,
+    pinned,
+    node,
+    agentFolder,
+    agentDigest,
+    digest,
+    cacheKey: sha256Json({ digest, builder }),
+  };
+}
+
+/** @throws ImageError `input-missing` when the folder has no agent.js. */
+async function digestAgent(folder: string, signal?: AbortSignal): Promise<string> {
+  const entry = await stat(join(folder, 'agent.js')).catch(() => undefined);
+  if (!entry?.isFile()) {
+    throw new ImageError(
+      'input-missing',
+      `there is no agent in ${folder} (no agent.js); run \`make build\` first`,
+    );
+  }
+  const files = await listFiles(folder);
+  return sha256Json(
+    await Promise.all(files.map(async (file) => [file, await sha256File(join(folder, file), signal)])),
+  );
+}
+
+/** Another version of these may write other bits from the same files. */
+async function toolVersions(signal?: AbortSignal): Promise<string[]> {
+  const firstLine = (text: string) => text.split('\n', 1)[0] ?? '';
+  return Promise.all([
+    // Version 1.5 prints its version and then fails, for it does not know -V; later ones know it.
+    run('mkfs.erofs', ['-V'], { signal, debianPackage: 'erofs-utils', anyExitCode: true }).then(firstLine),
+    run('strip', ['--version'], { signal, debianPackage: 'binutils' }).then(firstLine),
+  ]);
+}
+
+/** Digest of this program: its sources when they run as they are, else the bundle that it is part of. */
+async function builderDigest(): Promise<string> {
+  const self = import.meta.filename;
+  if (!self.endsWith('.ts')) return sha256File(self);
+  const folder = dirname(self);
+  const sources = (await readdir(folder))
+    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+    .sort();
+  return sha256Json(
+    await Promise.all(sources.map(async (name) => [name, sha256(await readFile(join(folder, name)))])),
+  );
+}

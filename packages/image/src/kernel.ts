@@ -1,0 +1,54 @@
+import { readFileSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { listFiles } from './digest.ts';
+import { moduleInfo } from './elf.ts';
+import { ImageError } from './errors.ts';
+import { describeModule, type KernelModule, type ModuleCatalog, moduleKey, orderModules } from './modules.ts';
+import type { Recipe } from './recipe.ts';
+
+export interface Kernel {
+  /** As uname -r says it. */
+  release: string;
+  /** Path of the bzImage on the host. */
+  imagePath: string;
+  /** In loading order. */
+  modules: KernelModule[];
+  modulesFolder: string;
+  /** Of the file systems that a container root may come through, those that the guest will have. */
+  filesystems: string[];
+}
+
+const reportedFilesystems = ['9p', 'erofs', 'ext4', 'overlay', 'virtiofs', 'xfs'];
+
+/** Reads an unpacked Debian kernel image package. */
+export async function readKernel(unpacked: string, recipe: Recipe): Promise<Kernel> {
+  const releases = await readdir(join(unpacked, 'lib/modules')).catch(() => []);
+  const [release] = releases;
+  if (release === undefined || releases.length !== 1) {
+    throw new ImageError(
+      'input-missing',
+      `the package ${recipe.kernel.package} holds no kernel with modules`,
+    );
+  }
+  const modulesFolder = join(unpacked, 'lib/modules', release);
+  const builtinList = await readFile(join(modulesFolder, 'modules.builtin'), 'utf8');
+  const catalog: ModuleCatalog = {
+    paths: new Map(
+      (await listFiles(modulesFolder))
+        .filter((path) => path.endsWith('.ko'))
+        .map((path) => [moduleKey(path), path] as const),
+    ),
+    builtin: new Set(builtinList.split('\n').filter(Boolean).map(moduleKey)),
+    read: (path) => describeModule(path, moduleInfo(readFileSync(join(modulesFolder, path)))),
+  };
+  const modules = orderModules(catalog, recipe.kernel.modules, recipe.kernel.optional_modules);
+  const present = new Set([...catalog.builtin, ...modules.map((module) => moduleKey(module.path))]);
+  return {
+    release,
+    imagePath: join(unpacked, 'boot', `vmlinuz-${release}`),
+    modules,
+    modulesFolder,
+    filesystems: reportedFilesystems.filter((name) => present.has(name)),
+  };
+}

@@ -1,0 +1,117 @@
+/** What is in the guest's root filesystem, and where. */
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { agentFolder, nodePath } from './boot-protocol.ts';
+import { listFiles } from './digest.ts';
+import { isElf } from './elf.ts';
+import { ImageError } from './errors.ts';
+import { findLibraries, type UnpackedPackage } from './libraries.ts';
+import type { Recipe } from './recipe.ts';
+import { RootTree } from './root-tree.ts';
+import { run } from './run.ts';
+
+/** The root is read-only: whatever the agent mounts something on must be there. */
+const mountPoints = ['dev', 'proc', 'sys', 'run', 'var', 'mnt', 'root'];
+
+/** The layout of Debian since the merge into /usr; programs and their interpreter are found by both names. */
+const mergedFolders = {
+  bin: 'usr/bin',
+  sbin: 'usr/bin',
+  'usr/sbin': 'bin',
+  lib: 'usr/lib',
+  lib64: 'usr/lib64',
+};
+
+/** Files without which name look-ups fail; the empty ones are there so that the agent can mount its own on them. */
+const configuration: Record<string, string> = {
+  'etc/passwd': 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n',
+  'etc/group': 'root:x:0:\ntty:x:5:\nnogroup:x:65534:\n',
+  'etc/hosts': '127.0.0.1 localhost\n::1 localhost\n',
+  'etc/nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\n',
+  'etc/hostname': '',
+  'etc/resolv.conf': '',
+};
+
+export interface RootInputs {
+  recipe: Recipe;
+  /** Stripped node program on the host. */
+  node: string;
+  agent: string;
+  packages: readonly UnpackedPackage[];
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Fills `folder` with the guest's root.
+ * @returns names of the packages that something was taken from, sorted.
+ */
+export async function fillRoot(folder: string, inputs: RootInputs): Promise<string[]> {
+  const tree = new RootTree(folder);
+  const used = new Set<string>();
+  await tree.directory('usr/bin');
+  for (const path of mountPoints) await tree.directory(path);
+  await tree.directory('tmp', 0o1777);
+  for (const [path, target] of Object.entries(mergedFolders)) await tree.link(path, target);
+  for (const [path, content] of Object.entries(configuration)) await tree.text(path, content);
+
+  const programs: string[] = [];
+  await tree.copy(nodePath.slice(1), inputs.node, 0o755);
+  programs.push(inputs.node);
+  for (const { name, files } of inputs.recipe.packages) {
+    const unpacked = packageFolder(inputs.packages, name);
+    for (const file of files) {
+      const source = join(unpacked, file);
+      await tree.copy(mergedPath(file), source, await modeOf(source, file, name));
+      programs.push(source);
+      used.add(name);
+    }
+  }
+  for (const file of await listFiles(inputs.agent)) {
+    const source = join(inputs.agent, file);
+    await tree.copy(`${agentFolder.slice(1)}/${file}`, source, 0o644);
+    programs.push(source);
+  }
+  for (const library of await findLibraries(programs, inputs.packages)) {
+    // The loader is named in every program by its full path; the rest is found in the multi-arch folder.
+    const home = library.soname.startsWith('ld-linux') ? 'usr/lib64' : 'usr/lib/x86_64-linux-gnu';
+    await tree.copy(`${home}/${library.soname}`, library.path, 0o755);
+    used.add(library.packageName);
+  }
+  await linkApplets(tree, inputs.signal);
+  return [...used].sort();
+}
+
+export function packageFolder(packages: readonly UnpackedPackage[], name: string): string {
+  const found = packages.find((one) => one.name === name);
+  if (!found) throw new ImageError('package-unpinned', `the package ${name} was not fetched`);
+  return found.folder;
+}
+
+/** Packages may still say bin/x where the image has usr/bin/x. */
+function mergedPath(path: string): string {
+  return path.replace(/^(usr\/)?s?bin\//, 'usr/bin/').replace(/^(lib|lib64)\//, 'usr/$1/');
+}
+
+async function modeOf(source: string, file: string, packageName: string): Promise<0o644 | 0o755> {
+  try {
+    const found = await stat(source);
+    if (!found.isFile())
+      throw new ImageError('recipe-invalid', `${file} of ${packageName} is not a plain file`);
+    return found.mode & 0o100 ? 0o755 : 0o644;
+  } catch (cause) {
+    if (cause instanceof ImageError) throw cause;
+    throw new ImageError('recipe-invalid', `the package ${packageName} holds no file ${file}`, { cause });
+  }
+}
+
+/** A link for each busybox applet whose name is not taken by a real program. */
+async function linkApplets(tree: RootTree, signal?: AbortSignal): Promise<void> {
+  const busybox = 'usr/bin/busybox';
+  if (!tree.has(busybox)) return;
+  const path = join(tree.folder, busybox);
+  if (!isElf(await readFile(path))) throw new ImageError('recipe-invalid', 'bin/busybox is not a program');
+  const applets = await run(path, ['--list'], { signal });
+  for (const name of applets.split('\n').filter(Boolean)) {
+    if (!tree.has(`usr/bin/${name}`)) await tree.link(`usr/bin/${name}`, 'busybox');
+  }
+}
