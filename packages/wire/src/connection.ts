@@ -1,0 +1,187 @@
+/**
+ * One hop of the link: the preambles, then frames both ways over a byte stream (docs/protocol.md,
+ * sections 1 and 2). Clients, the proxy and the agent all use it. What the frames mean is not its business.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import { Decoder } from './decode.ts';
+import { asRpcError, codeName, RpcError } from './errors.ts';
+import { encodeFrame, type Frame, type FrameFields, FrameType } from './frame.ts';
+import { type FrameSource, Outbox } from './outbox.ts';
+import { decodeFailure, encodeFailure } from './payloads.ts';
+import {
+  chooseVersion,
+  EPOCH_BYTES,
+  encodePreamble,
+  FLUSH,
+  type Preamble,
+  type Role,
+  VERSION_MAX,
+  VERSION_MIN,
+} from './preamble.ts';
+
+export interface ConnectionEvents {
+  /** Both preambles have passed: frames may be sent. For an answerer again whenever a new epoch begins. */
+  open(peer: Preamble): void;
+  frame(frame: Frame): void;
+  /**
+   * The connection has ended, once. `error` tells why: what the peer said in GOAWAY, the rule that was
+   * broken, or `unavailable` when the transport ended without a word.
+   */
+  closed(error: RpcError): void;
+}
+
+export interface ConnectionOptions {
+  readonly role: Role;
+  /** True for the side that opened the transport. */
+  readonly opener: boolean;
+  /** True for an opener on a transport that may still hold bytes of an earlier connection. */
+  readonly flush?: boolean;
+  /**
+   * The caller feeds `receive` itself, from a transport that is read into memory of the caller's own.
+   * Otherwise the transport's `data` events are taken.
+   */
+  readonly manualReceive?: boolean;
+}
+
+const ZERO_EPOCH = Buffer.alloc(EPOCH_BYTES);
+
+export class Connection {
+  readonly #transport: Duplex;
+  readonly #options: ConnectionOptions;
+  readonly #events: ConnectionEvents;
+  readonly #epoch = randomBytes(EPOCH_BYTES);
+  readonly #decoder: Decoder;
+  #outbox: Outbox;
+  #state: 'greeting' | 'open' | 'closed' = 'greeting';
+
+  constructor(transport: Duplex, options: ConnectionOptions, events: ConnectionEvents) {
+    this.#transport = transport;
+    this.#options = options;
+    this.#events = events;
+    this.#decoder = new Decoder(
+      { preamble: (preamble) => this.#preamble(preamble), frame: (frame) => this.#frame(frame) },
+      { resynchronise: !options.opener },
+    );
+    this.#outbox = this.#newOutbox();
+    transport.on('error', (error) => {
+      this.#end(new RpcError('unavailable', `the connection failed: ${error.message}`, { cause: error }));
+    });
+    transport.on('end', () => this.#end(new RpcError('unavailable', 'the peer has closed the connection')));
+    transport.on('close', () => this.#end(new RpcError('unavailable', 'the connection was closed')));
+    if (!options.manualReceive) transport.on('data', (chunk: Buffer) => this.receive(chunk));
+    if (options.opener) {
+      if (options.flush) transport.write(FLUSH);
+      transport.write(this.#ownPreamble(VERSION_MIN, VERSION_MAX, ZERO_EPOCH));
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open';
+  }
+
+  /** Bytes that wait to be sent, data of scheduled sources not counted. */
+  get queuedBytes(): number {
+    return this.#outbox.queuedBytes;
+  }
+
+  /** Sends a control frame. Dropped silently unless the connection is open: it would belong to no epoch. */
+  send(fields: FrameFields): void {
+    if (this.#state === 'open') this.#outbox.send(encodeFrame(fields));
+  }
+
+  /** Sends a frame that is already encoded and that the caller gives away. */
+  sendEncoded(frame: Buffer): void {
+    if (this.#state === 'open') this.#outbox.send(frame);
+  }
+
+  /** Asks `source` for frames when its turn comes. */
+  schedule(source: FrameSource): void {
+    if (this.#state === 'open') this.#outbox.schedule(source);
+  }
+
+  /** Bytes have come. They must stay as they are until the frames made of them are done with. */
+  receive(chunk: Buffer): void {
+    if (this.#state === 'closed') return;
+    try {
+      this.#decoder.push(chunk);
+    } catch (error) {
+      this.close(asRpcError(error));
+    }
+  }
+
+  /** Says why in GOAWAY, as far as the transport still takes it, and ends the connection. */
+  close(reason: RpcError): void {
+    if (this.#state === 'closed') return;
+    if (this.#state === 'open') {
+      this.#transport.write(
+        encodeFrame({ type: FrameType.GOAWAY, payload: encodeFailure(reason.number, reason.reason) }),
+      );
+    }
+    this.#end(reason);
+  }
+
+  #end(error: RpcError): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#outbox.close();
+    // end() lets a GOAWAY leave; destroySoon closes the descriptor afterwards, whatever the peer does.
+    const transport = this.#transport as Duplex & { destroySoon?: () => void };
+    if (transport.destroySoon) transport.destroySoon();
+    else transport.end(() => transport.destroy());
+    this.#events.closed(error);
+  }
+
+  #newOutbox(): Outbox {
+    return new Outbox((bytes, taken) => {
+      this.#transport.write(bytes, taken);
+    });
+  }
+
+  #ownPreamble(versionMin: number, versionMax: number, echo: Buffer): Buffer {
+    return encodePreamble({
+      versionMin,
+      versionMax,
+      features: 0,
+      epoch: this.#epoch,
+      echo,
+      role: this.#options.role,
+    });
+  }
+
+  #preamble(peer: Preamble): boolean {
+    if (this.#options.opener) {
+      if (!peer.echo.equals(this.#epoch)) return false;
+    } else {
+      // What was queued for the old epoch must not follow the new preamble.
+      this.#outbox.close();
+      this.#outbox = this.#newOutbox();
+    }
+    const version = chooseVersion(peer);
+    if (!this.#options.opener) {
+      this.#transport.write(this.#ownPreamble(version ?? VERSION_MIN, version ?? VERSION_MAX, peer.epoch));
+    }
+    this.#state = 'open';
+    if (version === undefined) {
+      this.close(
+        new RpcError(
+          'failed_precondition',
+          `no common protocol version: this side speaks ${VERSION_MIN} to ${VERSION_MAX}, the peer ${peer.versionMin} to ${peer.versionMax}; install matching versions`,
+        ),
+      );
+      return true;
+    }
+    this.#events.open(peer);
+    return true;
+  }
+
+  #frame(frame: Frame): void {
+    if (this.#state !== 'open') return;
+    if (frame.type === FrameType.GOAWAY) {
+      const { code, message } = decodeFailure(frame.payload);
+      this.#end(new RpcError(codeName(code), message));
+      return;
+    }
+    this.#events.frame(frame);
+  }
+}

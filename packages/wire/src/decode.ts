@@ -1,0 +1,154 @@
+/**
+ * The decoder: bytes in, preambles and frames out. No sockets, no timers. Work is proportional to the
+ * bytes however they are cut: a frame that is whole within a chunk is handed out as a view of the chunk,
+ * a frame that is cut is put together in memory of its own, each byte copied once.
+ *
+ * A payload that is a view of the chunk holds as long as the chunk's owner leaves it alone.
+ */
+import { violation } from './errors.ts';
+import { type Frame, type Header, readHeader, TRAILER } from './frame.ts';
+import { HEADER_BYTES, TRAILER_BYTES } from './limits.ts';
+import { decodePreamble, MAGIC, PREAMBLE_BYTES, type Preamble } from './preamble.ts';
+
+export interface DecoderEvents {
+  /** A preamble was read; false: it is not the one that is waited for, go on looking. */
+  preamble(preamble: Preamble): boolean;
+  frame(frame: Frame): void;
+}
+
+export interface DecoderOptions {
+  /**
+   * Answerers look for a preamble again after zeros and torn frames, since the peer may have been replaced
+   * in the middle of a frame. For openers both break the rules.
+   */
+  readonly resynchronise: boolean;
+}
+
+const MAGIC_WORD = MAGIC.readUInt32LE(0);
+const NONE = Buffer.alloc(0);
+
+export class Decoder {
+  readonly #events: DecoderEvents;
+  readonly #resynchronise: boolean;
+  /** Scanning: looking for a preamble, everything else is skipped. */
+  #scanning = true;
+  /** While scanning: the last bytes, in which a preamble may have begun. */
+  #tail: Buffer = NONE;
+  /** Start of a header that is not yet whole. */
+  readonly #head = Buffer.alloc(HEADER_BYTES);
+  #headLength = 0;
+  /** A frame that is being put together: payload and trailer. */
+  #header: Header | undefined;
+  #body: Buffer = NONE;
+  #bodyLength = 0;
+  /** Bytes skipped while scanning, for diagnosis. */
+  skippedBytes = 0;
+
+  constructor(events: DecoderEvents, options: DecoderOptions) {
+    this.#events = events;
+    this.#resynchronise = options.resynchronise;
+  }
+
+  /** @throws RpcError invalid_argument when the bytes break the rules; the connection must end then */
+  push(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#scanning) at = this.#scan(chunk, at);
+      else if (this.#header !== undefined) at = this.#continueFrame(chunk, at);
+      else at = this.#startFrame(chunk, at);
+    }
+  }
+
+  #scan(chunk: Buffer, from: number): number {
+    // At most 63 bytes are carried over, so the copy is proportional to the chunk.
+    const carried = this.#tail.length;
+    const bytes = carried === 0 ? chunk.subarray(from) : Buffer.concat([this.#tail, chunk.subarray(from)]);
+    let at = 0;
+    for (;;) {
+      const found = bytes.indexOf(MAGIC, at);
+      if (found < 0) {
+        this.#keepTail(bytes, Math.max(at, bytes.length - (MAGIC.length - 1)));
+        return chunk.length;
+      }
+      if (found + PREAMBLE_BYTES > bytes.length) {
+        this.#keepTail(bytes, found);
+        return chunk.length;
+      }
+      const preamble = decodePreamble(bytes.subarray(found, found + PREAMBLE_BYTES));
+      if (this.#events.preamble(preamble)) {
+        this.skippedBytes += found;
+        this.#scanning = false;
+        this.#tail = NONE;
+        return from + found + PREAMBLE_BYTES - carried;
+      }
+      at = found + 1;
+    }
+  }
+
+  #keepTail(bytes: Buffer, from: number): void {
+    this.skippedBytes += from;
+    this.#tail = Buffer.from(bytes.subarray(from));
+  }
+
+  /** From here on only a preamble is taken; it may have begun in `start`, bytes that were already read. */
+  #startScanning(start: Buffer): void {
+    this.#scanning = true;
+    this.#tail = NONE;
+    this.push(Buffer.from(start));
+  }
+
+  #startFrame(chunk: Buffer, at: number): number {
+    let head = chunk;
+    let headAt = at;
+    let next = at + HEADER_BYTES;
+    if (this.#headLength > 0 || next > chunk.length) {
+      const taken = Math.min(HEADER_BYTES - this.#headLength, chunk.length - at);
+      chunk.copy(this.#head, this.#headLength, at, at + taken);
+      this.#headLength += taken;
+      next = at + taken;
+      if (this.#headLength < HEADER_BYTES) return next;
+      this.#headLength = 0;
+      head = this.#head;
+      headAt = 0;
+    }
+    const lengthWord = head.readUInt32LE(headAt);
+    if (lengthWord === MAGIC_WORD || (lengthWord === 0 && head.readUInt32LE(headAt + 4) === 0)) {
+      if (!this.#resynchronise) throw violation('a preamble or zeros where a frame was expected');
+      this.#startScanning(head.subarray(headAt, headAt + HEADER_BYTES));
+      return next;
+    }
+    const header = readHeader(head, headAt);
+    const end = next + header.length + TRAILER_BYTES;
+    if (end <= chunk.length) {
+      this.#finish(header, chunk.subarray(next, end));
+      return end;
+    }
+    this.#header = header;
+    this.#body = Buffer.allocUnsafe(header.length + TRAILER_BYTES);
+    this.#bodyLength = 0;
+    return next;
+  }
+
+  #continueFrame(chunk: Buffer, at: number): number {
+    const taken = Math.min(this.#body.length - this.#bodyLength, chunk.length - at);
+    chunk.copy(this.#body, this.#bodyLength, at, at + taken);
+    this.#bodyLength += taken;
+    if (this.#bodyLength === this.#body.length) {
+      const header = this.#header as Header;
+      const body = this.#body;
+      this.#header = undefined;
+      this.#body = NONE;
+      this.#finish(header, body);
+    }
+    return at + taken;
+  }
+
+  #finish(header: Header, body: Buffer): void {
+    if (body.readUInt32LE(header.length) !== TRAILER) {
+      if (!this.#resynchronise) throw violation('a frame with a wrong trailer');
+      this.#startScanning(body);
+      return;
+    }
+    this.#events.frame({ ...header, payload: body.subarray(0, header.length) });
+  }
+}

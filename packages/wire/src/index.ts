@@ -1,0 +1,17 @@
+export * from './agent-service.ts';
+export * from './connection.ts';
+export * from './decode.ts';
+export * from './errors.ts';
+export * from './frame.ts';
+export * from './gen/coracle/v1/agent.ts';
+export { Error as ErrorMessage, Request, Response } from './gen/coracle/v1/link.ts';
+export * from './limits.ts';
+export * from './message.ts';
+export * from './outbox.ts';
+export * from './payloads.ts';
+export * from './preamble.ts';
+export * from './receive-stream.ts';
+export * from './request-server.ts';
+export * from './requests.ts';
+export * from './send-stream.ts';
+export * from './streams.ts';

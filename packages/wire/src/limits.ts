@@ -1,0 +1,24 @@
+/** Limits of the protocol (docs/protocol.md, section Limits), in one place. */
+
+/** One write of a virtio-serial port takes no more (Linux drivers/char/virtio_console.c, port_fops_write). */
+export const MAX_FRAME_BYTES = 32_768;
+export const HEADER_BYTES = 24;
+export const TRAILER_BYTES = 4;
+export const MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - HEADER_BYTES - TRAILER_BYTES;
+/** A config.json with a large seccomp profile is about 100 KiB; nothing known comes near this. */
+export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+/** Text in REFUSED, EXIT and GOAWAY. */
+export const MAX_TEXT_BYTES = 4096;
+/** Twice the bandwidth times the round trip measured under emulation. */
+export const STREAM_WINDOW_BYTES = 1024 * 1024;
+/** 128 records of 8 bytes. */
+export const CONTROL_WINDOW_BYTES = 1024;
+/** What is in the transport's queue can no longer be overtaken by control frames. */
+export const TRANSPORT_QUEUE_BYTES = 64 * 1024;
+/** Requests under way at a time on one connection. */
+export const MAX_REQUESTS = 256;
+/** What may wait for a client that does not take its frames. */
+export const MAX_CLIENT_QUEUE_BYTES = 16 * 1024 * 1024;
+/** Results kept for repeated idempotency keys. */
+export const REMEMBERED_CALLS = 1024;
+export const MAX_PROCESS_NUMBER = 2 ** 30 - 1;

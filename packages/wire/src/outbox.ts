@@ -1,0 +1,135 @@
+/**
+ * What waits to be sent on one connection, and in which order it goes: control frames first and in order,
+ * then urgent streams, then the other streams in turn, one frame each. Sources are asked for a frame only
+ * when the transport can take it, so data never queues up in front of a control frame.
+ */
+import { MAX_FRAME_BYTES, TRANSPORT_QUEUE_BYTES } from './limits.ts';
+
+/** Something that has DATA to send when asked: a SendStream, or the proxy's queue of one client. */
+export interface FrameSource {
+  /** Goes before other sources: control streams. */
+  readonly urgent: boolean;
+  /** A whole encoded frame, or undefined when there is none for now. */
+  pull(): Buffer | undefined;
+}
+
+/** Writes bytes; calls `taken` when the transport has let go of them. */
+export type WriteBytes = (bytes: Buffer, taken: () => void) => void;
+
+export class Outbox {
+  readonly #write: WriteBytes;
+  #control: Buffer[] = [];
+  #controlBytes = 0;
+  #urgent: FrameSource[] = [];
+  #turns: FrameSource[] = [];
+  readonly #scheduled = new Set<FrameSource>();
+  /** Bytes handed to the transport and not yet taken. */
+  #inTransport = 0;
+  #pumpQueued = false;
+  #closed = false;
+
+  constructor(write: WriteBytes) {
+    this.#write = write;
+  }
+
+  /** Bytes of control frames that wait, with what the transport holds. */
+  get queuedBytes(): number {
+    return this.#controlBytes + this.#inTransport;
+  }
+
+  /** Queues a control frame; the caller gives the bytes away. */
+  send(frame: Buffer): void {
+    if (this.#closed) return;
+    this.#control.push(frame);
+    this.#controlBytes += frame.length;
+    this.#queuePump();
+  }
+
+  /** Says that a source has something; it is asked when its turn comes, until it has nothing. */
+  schedule(source: FrameSource): void {
+    if (this.#closed || this.#scheduled.has(source)) return;
+    this.#scheduled.add(source);
+    (source.urgent ? this.#urgent : this.#turns).push(source);
+    this.#queuePump();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#control = [];
+    this.#urgent = [];
+    this.#turns = [];
+    this.#scheduled.clear();
+  }
+
+  /** Once per turn of the event loop's microtasks: what was queued together leaves together. */
+  #queuePump(): void {
+    if (this.#pumpQueued || this.#inTransport >= TRANSPORT_QUEUE_BYTES) return;
+    this.#pumpQueued = true;
+    queueMicrotask(() => {
+      this.#pumpQueued = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    while (!this.#closed && this.#inTransport < TRANSPORT_QUEUE_BYTES) {
+      const bytes = this.#nextWrite();
+      if (bytes === undefined) return;
+      this.#inTransport += bytes.length;
+      this.#write(bytes, () => {
+        this.#inTransport -= bytes.length;
+        if (!this.#pumpQueued) this.#pump();
+      });
+    }
+  }
+
+  /** Small frames are joined: one write, one system call, one interrupt in the guest. */
+  #nextWrite(): Buffer | undefined {
+    let first = this.#nextFrame(MAX_FRAME_BYTES);
+    if (first === undefined) return undefined;
+    let total = first.length;
+    let batch: Buffer[] | undefined;
+    while (total < MAX_FRAME_BYTES / 2) {
+      const more = this.#nextFrame(MAX_FRAME_BYTES - total);
+      if (more === undefined) break;
+      batch ??= [first];
+      batch.push(more);
+      total += more.length;
+    }
+    if (batch !== undefined) first = Buffer.concat(batch, total);
+    return first;
+  }
+
+  #held: Buffer | undefined;
+
+  #nextFrame(most: number): Buffer | undefined {
+    const control = this.#control[0];
+    if (control !== undefined) {
+      if (control.length > most) return undefined;
+      this.#control.shift();
+      this.#controlBytes -= control.length;
+      return control;
+    }
+    const frame = this.#held ?? this.#pullFrom(this.#urgent) ?? this.#pullFrom(this.#turns);
+    // A frame that does not fit into this write is the first of the next one.
+    this.#held = undefined;
+    if (frame !== undefined && frame.length > most) {
+      this.#held = frame;
+      return undefined;
+    }
+    return frame;
+  }
+
+  #pullFrom(queue: FrameSource[]): Buffer | undefined {
+    for (;;) {
+      const source = queue.shift();
+      if (source === undefined) return undefined;
+      const frame = source.pull();
+      if (frame !== undefined) {
+        queue.push(source);
+        return frame;
+      }
+      this.#scheduled.delete(source);
+    }
+  }
+}

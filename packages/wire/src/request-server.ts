@@ -1,0 +1,168 @@
+/**
+ * The answering side of requests, in the agent: it runs each idempotency key once, remembers the last
+ * results, and answers on whichever connection asked last (docs/protocol.md, section 6).
+ */
+import { type AgentHandlers, type AgentMethod, agentMethods } from './agent-service.ts';
+import type { Connection } from './connection.ts';
+import { asRpcError, RpcError, violation } from './errors.ts';
+import { type Frame, FrameType } from './frame.ts';
+import { Request, Response } from './gen/coracle/v1/link.ts';
+import { MAX_REQUESTS, REMEMBERED_CALLS } from './limits.ts';
+import { encodeMessage, MessageAssembler } from './message.ts';
+
+const methodsByName = new Map<string, AgentMethod>(
+  Object.entries(agentMethods).map(([key, method]) => [method.name, key as AgentMethod]),
+);
+
+/** Methods that only wait, and may be abandoned. All others run to their end once they have begun. */
+const waitingMethods: ReadonlySet<string> = new Set([agentMethods.waitProcess.name]);
+
+/** One call that runs or has run. Several requests may wait for it: repetitions after a lost connection. */
+interface Call {
+  readonly result: Promise<Uint8Array>;
+  readonly abort: AbortController;
+  readonly abandonable: boolean;
+  waiting: number;
+  finished: boolean;
+}
+
+export class RequestServer {
+  readonly #handlers: AgentHandlers;
+  readonly #assembler = new MessageAssembler(MAX_REQUESTS);
+  readonly #calls = new Map<string, Call>();
+  /** Requests of the present connection that are not answered, with how to stop waiting. */
+  readonly #waiting = new Map<number, () => void>();
+  #connection: Connection | undefined;
+
+  constructor(handlers: AgentHandlers) {
+    this.#handlers = handlers;
+  }
+
+  /** A new epoch: answers to requests of the old one are not sent; they will be asked again. */
+  attach(connection: Connection): void {
+    this.detach();
+    this.#connection = connection;
+  }
+
+  detach(): void {
+    this.#connection = undefined;
+    this.#assembler.clear();
+    for (const stop of [...this.#waiting.values()]) stop();
+    this.#waiting.clear();
+  }
+
+  /** A REQUEST or CANCEL frame has come. @throws RpcError invalid_argument when it breaks the rules */
+  handle(frame: Frame): void {
+    if (frame.type === FrameType.CANCEL) {
+      this.#assembler.forget(frame.id);
+      this.#waiting.get(frame.id)?.();
+      return;
+    }
+    const bytes = this.#assembler.add(frame);
+    if (bytes === undefined) return;
+    if (this.#waiting.has(frame.id)) throw violation(`request id ${frame.id} is in use`);
+    if (this.#waiting.size >= MAX_REQUESTS) throw violation(`more than ${MAX_REQUESTS} requests at a time`);
+    let request: Request;
+    try {
+      request = Request.decode(bytes);
+    } catch {
+      throw violation(`request ${frame.id} is no Request message`);
+    }
+    this.#answer(frame.id, request);
+  }
+
+  #answer(id: number, request: Request): void {
+    const connection = this.#connection;
+    const call = this.#callFor(request);
+    call.waiting++;
+    let timer: NodeJS.Timeout | undefined;
+    let over = false;
+    const stop = (): void => {
+      if (over) return;
+      over = true;
+      clearTimeout(timer);
+      this.#waiting.delete(id);
+      if (--call.waiting === 0 && call.abandonable) call.abort.abort();
+    };
+    const reply = (response: Uint8Array): void => {
+      if (over) return;
+      stop();
+      for (const frame of encodeMessage(FrameType.RESPONSE, id, response)) connection?.sendEncoded(frame);
+    };
+    this.#waiting.set(id, stop);
+    if (request.timeoutMs > 0) {
+      timer = setTimeout(() => {
+        reply(
+          encodeError(
+            new RpcError('deadline_exceeded', `${request.method} took longer than ${request.timeoutMs} ms`),
+          ),
+        );
+      }, request.timeoutMs);
+    }
+    call.result.then(reply);
+  }
+
+  #callFor(request: Request): Call {
+    const known = this.#calls.get(request.idempotencyKey);
+    // One that was abandoned has no result to repeat: it runs again.
+    if (known !== undefined && (known.finished || !known.abort.signal.aborted)) return known;
+    const abort = new AbortController();
+    const call: Call = {
+      abort,
+      abandonable: waitingMethods.has(request.method),
+      waiting: 0,
+      finished: false,
+      result: this.#run(request, abort.signal)
+        .catch((error: unknown) => encodeError(asRpcError(error)))
+        .then((response) => {
+          call.finished = true;
+          return response;
+        }),
+    };
+    if (request.idempotencyKey !== '') {
+      this.#calls.set(request.idempotencyKey, call);
+      this.#forgetOldCalls();
+    }
+    return call;
+  }
+
+  async #run(request: Request, signal: AbortSignal): Promise<Uint8Array> {
+    const method = methodsByName.get(request.method);
+    if (method === undefined) {
+      throw new RpcError(
+        'unimplemented',
+        `this agent has no method ${JSON.stringify(request.method.slice(0, 64))}`,
+      );
+    }
+    const definition = agentMethods[method];
+    let message: unknown;
+    try {
+      message = definition.requestType.decode(request.payload);
+    } catch (error) {
+      throw new RpcError('invalid_argument', `the payload of ${request.method} can't be decoded`, {
+        cause: error,
+      });
+    }
+    const handler = this.#handlers[method] as (m: unknown, c: { signal: AbortSignal }) => Promise<unknown>;
+    const answer = await handler(message, { signal });
+    const payload = (definition.responseType as { encode(m: unknown): { finish(): Uint8Array } })
+      .encode(answer)
+      .finish();
+    return Response.encode({ payload: Buffer.from(payload) }).finish();
+  }
+
+  #forgetOldCalls(): void {
+    if (this.#calls.size <= REMEMBERED_CALLS) return;
+    for (const [key, call] of this.#calls) {
+      if (!call.finished) continue;
+      this.#calls.delete(key);
+      if (this.#calls.size <= REMEMBERED_CALLS) return;
+    }
+  }
+}
+
+function encodeError(error: RpcError): Uint8Array {
+  const cause =
+    error.cause instanceof Error ? error.cause.message : typeof error.cause === 'string' ? error.cause : '';
+  return Response.encode({ error: { code: error.number, message: error.reason, cause } }).finish();
+}
