@@ -1,0 +1,59 @@
+export { setRealTime } from './clock.ts';
+export { errnoName, hasCode, SysError } from './error.ts';
+export { bytesReadable, close, dup, type Pipe, pipe2, read, setNonblocking, write } from './fd.ts';
+export { Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
+export { type MountFlag, mount, unmount } from './mount.ts';
+export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
+export { findPort, hostConnected, openPort, setAsync } from './port.ts';
+export {
+  getResourceLimit,
+  kill,
+  killGroup,
+  pidfdAlive,
+  pidfdOpen,
+  type Resource,
+  type ResourceLimit,
+  reboot,
+  setChildSubreaper,
+  setDumpable,
+  setHostname,
+  setParentDeathSignal,
+  setResourceLimit,
+  sync,
+  waitForExit,
+} from './process.ts';
+export {
+  getWindowSize,
+  isPtyMaster,
+  isTerminal,
+  makeRaw,
+  openPty,
+  openSlaveOf,
+  type Pty,
+  restoreTerminal,
+  type SavedTerminal,
+  setWindowSize,
+  slavePathOf,
+  type WindowSize,
+} from './pty.ts';
+export { PtyStream } from './pty-stream.ts';
+export {
+  acceptDescriptor,
+  type ReceivedDescriptor,
+  receiveDescriptor,
+  sendDescriptor,
+  sendDescriptorTo,
+} from './scm.ts';
+export { parseSignal, SIGRTMAX, SIGRTMIN, signalName } from './signals.ts';
+export {
+  accept,
+  connectUnix,
+  listenUnix,
+  type PeerCredentials,
+  peerCredentials,
+  SOCKET_PATH_MAX_BYTES,
+  socketPair,
+} from './socket.ts';
+export { type SpawnOptions, spawn } from './spawn.ts';
+export { openStream, type StreamOptions } from './stream.ts';
+export { decodeWaitStatus, type Reaped, reap, type WaitStatus, waitPid } from './wait.ts';
