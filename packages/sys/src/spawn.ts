@@ -3,7 +3,9 @@
  *
  * The child gets the default action for every signal and an empty mask: Node ignores SIGPIPE, and whatever
  * this process ignores or blocks would otherwise reach the program. Descriptors not named are closed by
- * close-on-exec, which Node and this package set on all that they open.
+ * close-on-exec, which Node and this package set on all that they open. The kernel lets us go on a moment
+ * before it closes them in the child (begin_new_exec in fs/exec.c), so a reader may see the end of a pipe, or a
+ * port be free again, only microseconds after `spawn` has returned.
  */
 import { constants } from 'node:os';
 import { SysError } from './error.ts';
