@@ -37,10 +37,10 @@ export class Decoder {
   /** Start of a header that is not yet whole. */
   readonly #head = Buffer.alloc(HEADER_BYTES);
   #headLength = 0;
-  /** A frame that is being put together: payload and trailer. */
+  /** A frame that is being put together, from its header to its trailer. */
   #header: Header | undefined;
-  #body: Buffer = NONE;
-  #bodyLength = 0;
+  #encoded: Buffer = NONE;
+  #filled = 0;
   /** Bytes skipped while scanning, for diagnosis. */
   skippedBytes = 0;
 
@@ -119,36 +119,37 @@ export class Decoder {
     }
     const header = readHeader(head, headAt);
     const end = next + header.length + TRAILER_BYTES;
-    if (end <= chunk.length) {
-      this.#finish(header, chunk.subarray(next, end));
+    if (end <= chunk.length && head === chunk) {
+      this.#finish(header, chunk.subarray(at, end));
       return end;
     }
     this.#header = header;
-    this.#body = Buffer.allocUnsafe(header.length + TRAILER_BYTES);
-    this.#bodyLength = 0;
+    this.#encoded = Buffer.allocUnsafe(HEADER_BYTES + header.length + TRAILER_BYTES);
+    this.#filled = head.copy(this.#encoded, 0, headAt, headAt + HEADER_BYTES);
     return next;
   }
 
   #continueFrame(chunk: Buffer, at: number): number {
-    const taken = Math.min(this.#body.length - this.#bodyLength, chunk.length - at);
-    chunk.copy(this.#body, this.#bodyLength, at, at + taken);
-    this.#bodyLength += taken;
-    if (this.#bodyLength === this.#body.length) {
+    const taken = Math.min(this.#encoded.length - this.#filled, chunk.length - at);
+    chunk.copy(this.#encoded, this.#filled, at, at + taken);
+    this.#filled += taken;
+    if (this.#filled === this.#encoded.length) {
       const header = this.#header as Header;
-      const body = this.#body;
+      const encoded = this.#encoded;
       this.#header = undefined;
-      this.#body = NONE;
-      this.#finish(header, body);
+      this.#encoded = NONE;
+      this.#finish(header, encoded);
     }
     return at + taken;
   }
 
-  #finish(header: Header, body: Buffer): void {
-    if (body.readUInt32LE(header.length) !== TRAILER) {
+  #finish(header: Header, encoded: Buffer): void {
+    const payloadEnd = HEADER_BYTES + header.length;
+    if (encoded.readUInt32LE(payloadEnd) !== TRAILER) {
       if (!this.#resynchronise) throw violation('a frame with a wrong trailer');
-      this.#startScanning(body);
+      this.#startScanning(encoded);
       return;
     }
-    this.#events.frame({ ...header, payload: body.subarray(0, header.length) });
+    this.#events.frame({ ...header, payload: encoded.subarray(HEADER_BYTES, payloadEnd), encoded });
   }
 }

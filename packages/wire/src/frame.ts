@@ -46,6 +46,8 @@ export interface Frame {
   readonly offset: number;
   /** A view into the bytes that were decoded; see Decoder for how long it holds. */
   readonly payload: Buffer;
+  /** The whole frame as it came, header and trailer included: what a switch forwards. Holds like `payload`. */
+  readonly encoded: Buffer;
 }
 
 /** Payload sizes that a type allows: [least, most]. The table is also the list of known types. */
