@@ -1,0 +1,183 @@
+/**
+ * `pnpm build [TARGET…]`: bundles each program into one file below dist/ and puts an executable into bin/
+ * that runs it with the workspace's own Node, from any folder and with an empty environment, since that
+ * is how engines call a runtime. Without targets everything is built; what fails does not hold up the rest.
+ */
+import { execFile } from 'node:child_process';
+import { chmod, copyFile, mkdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { promisify } from 'node:util';
+import { build as bundle, formatMessages } from 'esbuild';
+
+const root = dirname(import.meta.dirname);
+
+interface Program {
+  /** The bundled file, below the checkout. */
+  readonly bundle: string;
+  readonly entry: string;
+  /** The executable that runs it; the agent has none: the guest's init and the local driver start it. */
+  readonly executable?: string;
+  /** Flags for Node itself, each with its reason. */
+  readonly nodeFlags?: readonly string[];
+}
+
+const programs: Record<string, Program> = {
+  agent: { entry: 'packages/agent/src/main.ts', bundle: 'dist/agent/agent.js' },
+  coracle: { entry: 'packages/runtime/src/main.ts', bundle: 'dist/coracle.js', executable: 'bin/coracle' },
+  'coracle-proxy': {
+    entry: 'packages/proxy/src/main.ts',
+    bundle: 'dist/coracle-proxy.js',
+    executable: 'bin/coracle-proxy',
+  },
+  'coracle-image': {
+    entry: 'packages/image/src/main.ts',
+    bundle: 'dist/coracle-image.js',
+    executable: 'bin/coracle-image',
+  },
+};
+
+const targets: Record<string, () => Promise<readonly string[]>> = {
+  ...Object.fromEntries(
+    Object.entries(programs).map(([name, program]) => [name, () => buildProgram(program)] as const),
+  ),
+  'coracle-shim': buildShim,
+};
+
+async function buildProgram(program: Program): Promise<string[]> {
+  const entry = join(root, program.entry);
+  if (!(await exists(entry))) throw new Error(`its source ${program.entry} does not exist`);
+  const outfile = join(root, program.bundle);
+  const result = await bundle({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    // Error messages and stack traces are read by people; only dead branches and comments go.
+    minifySyntax: true,
+    legalComments: 'eof',
+    sourcemap: false,
+    // Dependencies that are CommonJS call require() for Node's own modules, which ESM does not have.
+    banner: {
+      js: `import { createRequire as coracleRequire } from 'node:module';\nconst require = coracleRequire(import.meta.url);`,
+    },
+    define: { 'process.env.NODE_ENV': '"production"' },
+    logLevel: 'silent',
+  }).catch(async (failure) => {
+    const lines = await formatMessages(failure.errors ?? [], { kind: 'error', color: process.stderr.isTTY });
+    throw new Error(lines.length > 0 ? `\n${lines.join('')}` : String(failure));
+  });
+  for (const line of await formatMessages(result.warnings, { kind: 'warning' })) process.stderr.write(line);
+  // Away from the checkout (in the guest, in an installation) this tells Node what the bundle is.
+  await writeChanged(join(dirname(outfile), 'package.json'), '{ "type": "module" }\n');
+  const made = [program.bundle, await copyAddon(dirname(outfile))];
+  if (program.executable !== undefined) made.push(await writeExecutable(program));
+  return made;
+}
+
+/** koffi's native addon lies beside each bundle, where packages/sys/src/koffi.ts looks first. */
+async function copyAddon(folder: string): Promise<string> {
+  const fromKoffi = createRequire(createRequire(join(root, 'packages/sys/package.json')).resolve('koffi'));
+  const source = join(dirname(fromKoffi.resolve('@koromix/koffi-linux-x64')), 'linux_x64', 'koffi.node');
+  const target = join(folder, 'koffi.node');
+  const [wanted, found] = await Promise.all([stat(source), stat(target).catch(() => undefined)]);
+  if (found?.size !== wanted.size || found.mtimeMs < wanted.mtimeMs) {
+    // By rename: programs that run have the old file mapped.
+    const temporary = `${target}.${process.pid}.${performance.now()}`;
+    await copyFile(source, temporary);
+    await rename(temporary, target);
+  }
+  return relative(root, target);
+}
+
+/**
+ * A shell script, since a `#!` line has no room for a long path, a space in it, or flags. The shell costs
+ * 1 ms; the cache of compiled code saves 20. NODE_OPTIONS is whoever calls us's, and not meant for us.
+ */
+async function writeExecutable(program: Program): Promise<string> {
+  const node = await realpath(join(root, 'node_modules/.bin/node'));
+  const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
+  const flags = (program.nodeFlags ?? []).map((flag) => `${flag} `).join('');
+  const script = [
+    '#!/bin/sh',
+    '# Made by scripts/build.ts; `pnpm build` writes it again.',
+    'unset NODE_OPTIONS',
+    // As packages/vm/src/probe.ts finds the cache folder.
+    '[ -n "$CORACLE_CACHE" ] || {',
+    '  if [ -n "$XDG_CACHE_HOME" ]; then CORACLE_CACHE=$XDG_CACHE_HOME/coracle',
+    '  elif [ -n "$HOME" ]; then CORACLE_CACHE=$HOME/.cache/coracle',
+    '  else CORACLE_CACHE=/var/cache/coracle; fi',
+    '}',
+    'export CORACLE_CACHE NODE_COMPILE_CACHE="$CORACLE_CACHE/compile"',
+    `exec ${quote(node)} ${flags}${quote(join(root, program.bundle))} "$@"`,
+    '',
+  ].join('\n');
+  const path = join(root, program.executable!);
+  await mkdir(dirname(path), { recursive: true });
+  await writeChanged(path, script);
+  await chmod(path, 0o755);
+  return program.executable!;
+}
+
+async function buildShim(): Promise<string[]> {
+  const folder = join(root, 'packages/shim');
+  if (!(await exists(join(folder, 'Makefile')))) throw new Error('its packages/shim/Makefile does not exist');
+  await mkdir(join(root, 'bin'), { recursive: true });
+  await promisify(execFile)('make', ['--silent', '-C', folder, `-j${availableParallelism()}`]).catch(
+    (failure) => {
+      const { code, stderr, stdout } = failure as NodeJS.ErrnoException & {
+        stderr?: string;
+        stdout?: string;
+      };
+      if (code === 'ENOENT') throw new Error('make is not installed: apt-get install make gcc libc6-dev');
+      throw new Error(`\n${stdout ?? ''}${stderr ?? String(failure)}`);
+    },
+  );
+  return ['bin/coracle-shim'];
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
+}
+
+/** Leaves the file alone when it is the same: others may be reading it, and make(1) looks at its time. */
+async function writeChanged(path: string, text: string): Promise<void> {
+  if ((await readFile(path, 'utf8').catch(() => undefined)) === text) return;
+  const temporary = `${path}.${process.pid}.${performance.now()}`;
+  try {
+    await writeFile(temporary, text);
+    await rename(temporary, path);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function main(names: readonly string[]): Promise<number> {
+  const unknown = names.filter((name) => !Object.hasOwn(targets, name));
+  if (unknown.length > 0) {
+    console.error(
+      `build: there is no target ${unknown.join(', ')}; there are ${Object.keys(targets).join(', ')}`,
+    );
+    return 2;
+  }
+  const wanted = names.length > 0 ? names : Object.keys(targets);
+  const results = await Promise.all(
+    wanted.map(async (name) => {
+      const startMs = performance.now();
+      try {
+        const made = await targets[name]!();
+        console.error(`build: ${name}: ${made.join(', ')} (${Math.round(performance.now() - startMs)} ms)`);
+        return true;
+      } catch (error) {
+        console.error(`build: cannot build ${name}: ${(error as Error).message}`);
+        return false;
+      }
+    }),
+  );
+  return results.every(Boolean) ? 0 : 1;
+}
+
+process.exitCode = await main(process.argv.slice(2));
