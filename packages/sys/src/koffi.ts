@@ -8,8 +8,10 @@
  * - from the workspace: the addon comes from the package `@koromix/koffi-linux-x64`, an optional
  *   dependency of `koffi`, which only `koffi` itself can resolve (pnpm does not hoist it).
  *
- * Measured on two cores of CI's kind with Node 24: dlopen 3 ms, libc 0.2 ms, each declared function 10 µs
- * (`npx tsx packages/sys/bench/startup.ts` prints them again).
+ * Loading waits for the first foreign call, so that a command which makes none pays nothing: the dlopen costs
+ * 1.4 ms and 2 MB, finding the package from the workspace some 10 ms more (a bundle does not look). Declaring a
+ * function costs 40 to 150 µs, hence `libc.ts` declares at first use; a call then costs 0.3 to 0.5 µs (Node 24
+ * on two cores of CI's kind).
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -21,7 +23,8 @@ export type Koffi = typeof koffiModule;
 /** The addon's exports depend on the version; what was tried against one is not promised for another. */
 const SUPPORTED_VERSION = /^3\./;
 
-const moduleFolder = import.meta.dirname ?? dirname(process.argv[1] ?? process.cwd());
+// A CommonJS bundle has no import.meta; an ES module has no __dirname.
+const moduleFolder = import.meta.dirname ?? __dirname;
 
 function findAddon(): string {
   const beside = join(moduleFolder, 'koffi.node');
@@ -58,4 +61,10 @@ function loadAddon(): Koffi {
   return addon.exports;
 }
 
-export const koffi: Koffi = loadAddon();
+let loaded: Koffi | undefined;
+
+/** The addon, loaded at the first call. */
+export function koffi(): Koffi {
+  loaded ??= loadAddon();
+  return loaded;
+}

@@ -9,20 +9,20 @@
  */
 
 import { SysError } from './error.ts';
-import { koffi } from './koffi.ts';
+import { type Koffi, koffi } from './koffi.ts';
 
 // Any argument that koffi converts: numbers, bigints, strings, Buffers for pointers, null, arrays of strings.
 // biome-ignore lint/suspicious/noExplicitAny: a foreign call has no static types; each call site is one line
 type Foreign = (...args: any[]) => any;
 
-let library: ReturnType<typeof koffi.load> | undefined;
+let library: ReturnType<Koffi['load']> | undefined;
 
 /** Declares a C function of libc; the symbol is looked up at the first call. */
 export function libc(prototype: string): Foreign {
   let resolved: Foreign | undefined;
   return (...args) => {
     if (resolved === undefined) {
-      library ??= koffi.load('libc.so.6');
+      library ??= koffi().load('libc.so.6');
       resolved = library.func(prototype) as Foreign;
     }
     return resolved(...args);
@@ -31,7 +31,7 @@ export function libc(prototype: string): Foreign {
 
 /** The errno of the foreign call just made; read it before anything else happens. */
 export function lastErrno(): number {
-  return koffi.errno();
+  return koffi().errno();
 }
 
 /**
@@ -39,6 +39,6 @@ export function lastErrno(): number {
  * @throws SysError
  */
 export function check(result: number, syscall: string, subject: string): number {
-  if (result === -1) throw new SysError(koffi.errno(), syscall, subject);
+  if (result === -1) throw new SysError(koffi().errno(), syscall, subject);
   return result;
 }

@@ -6,7 +6,7 @@
  */
 import { constants } from 'node:os';
 import { SysError } from './error.ts';
-import { koffi } from './koffi.ts';
+import { type Koffi, koffi } from './koffi.ts';
 import { libc } from './libc.ts';
 
 export interface Interest {
@@ -50,13 +50,15 @@ const watched = new Set<number>();
  * loop not held open.
  *
  * A hang-up or an error on the descriptor is reported as both kinds of readiness that are wanted; the read or
- * write then says what it is. The descriptor stays the caller's, who closes it after `close()`.
+ * write then says what it is. Such a descriptor is ready all the time, so whoever is told 'again' although it has
+ * hung up (a virtio port without host, a pty whose slave is closed) drops that interest, or the loop spins.
+ * The descriptor stays the caller's, who closes it after `close()`.
  * A descriptor may have one watch, and no net.Socket beside it.
  */
 export class Watch {
   readonly fd: number;
   readonly #callback: (ready: Readiness) => void;
-  #handle: ReturnType<typeof koffi.node.poll> | undefined;
+  #handle: ReturnType<Koffi['node']['poll']> | undefined;
   #closed = false;
   #readable = false;
   #writable = false;
@@ -102,7 +104,7 @@ export class Watch {
       this.#readable = this.#writable = false;
       throw error;
     }
-    this.#handle = koffi.node.poll(this.fd, events, this.#onPoll);
+    this.#handle = koffi().node.poll(this.fd, events, this.#onPoll);
     watched.add(this.fd);
   }
 
@@ -168,7 +170,7 @@ export function assertPollable(fd: number): void {
   if (cEpollCtl(probe, EPOLL_CTL_ADD, fd, Buffer.alloc(12)) === -1) {
     const hint =
       'the event loop cannot wait for it: it is a file or a device without poll; read it with node:fs';
-    const errno = koffi.errno();
+    const errno = koffi().errno();
     throw new SysError(
       errno,
       'epoll_ctl',

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 import { close, read, setNonblocking, write } from './fd.ts';
-import { Watch } from './poll.ts';
+import { POLLHUP, POLLOUT, pollNow, Watch } from './poll.ts';
 
 /** The kernel's queue of one terminal holds 64 KiB at most (TTYB_DEFAULT_MEM_LIMIT), a read gives up to 4 KiB. */
 const READ_BYTES = 16 * 1024;
@@ -10,11 +10,12 @@ const READS_PER_TURN = 16;
 const scratch = Buffer.alloc(READ_BYTES);
 
 /**
- * A pty master as a stream. It ends after the last byte, when everybody has closed the slave; a caller who
- * holds a slave open therefore never sees the end.
+ * A pty master as a stream. It ends after the last byte, when everybody has closed the slave, and is destroyed
+ * then; a caller who holds a slave open therefore never sees the end.
  *
  * The descriptor belongs to the stream, which makes it nonblocking and closes it when destroyed. A terminal
  * has no half-close: `end()` waits until all is written, and says nothing to the processes (send them ^D).
+ * What was written and is not read by anybody when the last slave is closed, is dropped without an error.
  */
 export class PtyStream extends Duplex {
   readonly fd: number;
@@ -23,7 +24,7 @@ export class PtyStream extends Duplex {
   #pending: { bytes: Buffer; done: (error?: Error | null) => void } | undefined;
 
   constructor(master: number) {
-    super({ allowHalfOpen: true, decodeStrings: true });
+    super({ allowHalfOpen: false });
     this.fd = master;
     setNonblocking(master, true);
     this.#watch = new Watch(master, {}, (ready) => this.#onReady(ready.readable, ready.writable));
@@ -50,6 +51,7 @@ export class PtyStream extends Duplex {
       if (count === 'again') return;
       if (count === 'eof') {
         this.#wantsRead = false;
+        this.#dropPending();
         this.push(null);
         return;
       }
@@ -63,13 +65,23 @@ export class PtyStream extends Duplex {
     const pending = this.#pending;
     if (pending === undefined) return;
     const count = write(this.fd, pending.bytes);
-    if (count === 'again') return;
+    if (count === 'again') {
+      // Nobody will ever make room, and a hung-up descriptor polls as ready for ever.
+      if (pollNow(this.fd, POLLOUT) & POLLHUP) this.#dropPending();
+      return;
+    }
     if (count < pending.bytes.length) {
       pending.bytes = pending.bytes.subarray(count);
       return;
     }
     this.#pending = undefined;
     pending.done();
+  }
+
+  #dropPending(): void {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    pending?.done();
   }
 
   override _read(): void {

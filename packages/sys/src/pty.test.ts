@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
+import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { close, pipe2, read, setNonblocking, write } from './fd.ts';
 import { Watch } from './poll.ts';
@@ -98,6 +100,20 @@ describe('PtyStream', () => {
     stream.write(sent);
     expect((await text(stream)) === sent).toBe(true);
     await ended(pid);
+  });
+
+  it('ends and closes although a write can never be finished', async () => {
+    const pty = openPty();
+    const stream = new PtyStream(pty.master);
+    stream.pause();
+    const written = once(stream, 'finish');
+    stream.end(Buffer.alloc(1 << 20, 'x'));
+    await turn();
+    close(pty.slave);
+    await written;
+    stream.resume();
+    await once(stream, 'close');
+    expect(() => getWindowSize(pty.master)).toThrow(/EBADF/);
   });
 
   it('gives a session its controlling terminal by path', async () => {

@@ -40,10 +40,10 @@ let pointersSet = false;
 // The kernel follows the addresses inside these structures, so they all live as long as this module.
 function prepare(payloadBytes: number, controlBytes: number): void {
   if (!pointersSet) {
-    iovec.writeBigUInt64LE(koffi.address(payload), 0);
-    message.writeBigUInt64LE(koffi.address(iovec), 16);
+    iovec.writeBigUInt64LE(koffi().address(payload), 0);
+    message.writeBigUInt64LE(koffi().address(iovec), 16);
     message.writeBigUInt64LE(1n, 24);
-    message.writeBigUInt64LE(koffi.address(control), 32);
+    message.writeBigUInt64LE(koffi().address(control), 32);
     pointersSet = true;
   }
   iovec.writeBigUInt64LE(BigInt(payloadBytes), 8);

@@ -7,6 +7,10 @@
  * A pty master is refused: after a short read under POLLHUP libuv reports the end of file without reading on
  * (uv__stream_io in src/unix/stream.c), and since each read of a pty is short, the tail of the output would be
  * lost (microsoft/node-pty#726). `PtyStream` reads until the kernel has nothing left.
+ *
+ * A virtio-serial port whose host has left polls as hung up and takes no bytes; libuv would go on trying to
+ * write what is queued without a pause. On the stream's 'end', destroy it (work on a `dup` so that the port
+ * itself stays open, see `port.ts`).
  */
 
 import net from 'node:net';
