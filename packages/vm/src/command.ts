@@ -1,0 +1,125 @@
+import { cpus } from 'node:os';
+import type { Accel } from './accel.ts';
+import type { VmPaths } from './directory.ts';
+import { checkSocketPath } from './directory.ts';
+import type { VmSpec } from './driver.ts';
+import { VmError } from './errors.ts';
+import type { VmImage } from './image.ts';
+
+/** How a share reaches QEMU: through a virtiofsd, or by QEMU itself where there is none. */
+export type ShareTransport = 'virtiofs' | '9p';
+
+export interface QemuOptions {
+  readonly spec: Pick<VmSpec, 'memoryBytes' | 'vcpus' | 'shares' | 'console' | 'kernelArguments'>;
+  readonly image: VmImage;
+  readonly paths: VmPaths;
+  readonly accel: Accel;
+  readonly shareTransport: ShareTransport;
+}
+
+/** The serial of the root disk, by which the initrd finds it. */
+export const rootSerial = 'coracle-root';
+/** The name of the agent's virtio-serial port. */
+export const linkPortName = 'coracle.link.0';
+
+const mebibyte = 1024 * 1024;
+
+/** QEMU's command line (qemu-system-x86_64(1)), without the program itself. */
+export function qemuArguments(options: QemuOptions): string[] {
+  const { spec, image, paths, accel } = options;
+  if (!Number.isInteger(spec.memoryBytes / mebibyte) || spec.memoryBytes < 64 * mebibyte) {
+    throw new VmError(
+      'bad-spec',
+      `a VM memory of ${spec.memoryBytes} bytes is not a number of MiB from 64 up`,
+    );
+  }
+  if (!Number.isInteger(spec.vcpus) || spec.vcpus < 1) {
+    throw new VmError('bad-spec', `a VM cannot have ${spec.vcpus} vCPUs`);
+  }
+  const memory = `${spec.memoryBytes / mebibyte}M`;
+  return [
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    // Devices that no guest of ours uses: each costs the kernel a probe, under emulation a slow one.
+    // graphics=off sends the firmware's messages to the serial port: the first sign of life.
+    ...[
+      '-machine',
+      'q35,usb=off,vmport=off,hpet=off,sata=off,smbus=off,smm=off,graphics=off,memory-backend=ram',
+    ],
+    ...acceleratorArguments(accel),
+    ...['-smp', String(spec.vcpus), '-m', memory],
+    // virtiofsd reads and writes guest memory itself: it has to be shared.
+    ...['-object', `memory-backend-memfd,id=ram,size=${memory},share=on`],
+    // resourcecontrol stays allowed: it would forbid sched_setaffinity, which a pinning operator needs.
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny'],
+    ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', kernelCommandLine(options)],
+    ...['-serial', `file:${escapeValue(paths.console)}`],
+    ...[
+      '-qmp',
+      `unix:${escapeValue(checkSocketPath(paths.qmp))},server=on,wait=off`,
+      '-pidfile',
+      paths.pidFile,
+    ],
+    // Many VMs read one image, and nobody writes it: no lock is needed on it.
+    ...[
+      '-drive',
+      `if=none,id=root,format=raw,readonly=on,file.locking=off,file=${escapeValue(image.rootfs)}`,
+    ],
+    ...['-device', `virtio-blk-pci,drive=root,serial=${rootSerial},disable-legacy=on`],
+    // Port 0 is reserved for a console and unused; each port more would cost the guest two queues.
+    ...['-device', 'virtio-serial-pci,max_ports=2,disable-legacy=on'],
+    ...['-chardev', `socket,id=link,path=${escapeValue(checkSocketPath(paths.link))},server=on,wait=off`],
+    ...['-device', `virtserialport,chardev=link,name=${linkPortName}`],
+    ...['-device', 'virtio-rng-pci,disable-legacy=on'],
+    ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
+  ];
+}
+
+function acceleratorArguments(accel: Accel): string[] {
+  if (accel === 'kvm') return ['-accel', 'kvm', '-cpu', 'host'];
+  // One host thread for each vCPU; on a single-core host more threads only add locking. The default
+  // cache of translated code is 1 GiB, of which a small guest never fills a quarter.
+  const thread = cpus().length > 1 ? 'multi' : 'single';
+  return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max'];
+}
+
+function shareArguments(tag: string, { paths, shareTransport }: QemuOptions): string[] {
+  if (shareTransport === '9p') {
+    return [
+      ...[
+        '-fsdev',
+        `local,id=fs-${tag},path=${escapeValue(paths.share(tag))},security_model=none,multidevs=remap`,
+      ],
+      ...['-device', `virtio-9p-pci,fsdev=fs-${tag},mount_tag=${tag},disable-legacy=on`],
+    ];
+  }
+  return [
+    ...['-chardev', `socket,id=fs-${tag},path=${escapeValue(checkSocketPath(paths.fsSocket(tag)))}`],
+    ...['-device', `vhost-user-fs-pci,chardev=fs-${tag},tag=${tag}`],
+  ];
+}
+
+/** QEMU's option lists are split at commas; a comma in a value is written twice. */
+export function escapeValue(value: string): string {
+  return value.replaceAll(',', ',,');
+}
+
+/** Documentation/admin-guide/kernel-parameters.txt has each word. */
+export function kernelCommandLine({
+  spec,
+  image,
+  accel,
+}: Pick<QemuOptions, 'spec' | 'image' | 'accel'>): string {
+  return [
+    'console=ttyS0',
+    ...(spec.console === 'verbose' ? ['loglevel=7'] : ['quiet']),
+    // With -no-reboot a panic and a reboot both end QEMU at once; `t` is the triple fault, which always works.
+    ...['panic=-1', 'reboot=t'],
+    // Devices that are not there, and self-tests of ciphers that nobody uses: waits of a boot.
+    ...['8250.nr_uarts=1', 'i8042.noaux', 'cryptomgr.notests', 'rcupdate.rcu_expedited=1'],
+    ...['no_timer_check', 'tsc=reliable'],
+    // Emulated code does not speculate, and its addresses are no secret to the host that translates it.
+    ...(accel === 'tcg' ? ['mitigations=off', 'nokaslr'] : []),
+    ...image.kernelArguments,
+    ...(spec.kernelArguments ?? []),
+  ].join(' ');
+}

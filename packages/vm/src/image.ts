@@ -1,0 +1,70 @@
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { VmError } from './errors.ts';
+
+/** What the VM needs of an image folder (docs/images.md describes `manifest.json` in full). */
+export interface VmImage {
+  readonly directory: string;
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly rootfs: string;
+  /** Words of the kernel command line that only the image knows. */
+  readonly kernelArguments: readonly string[];
+  /** Stands for the kernel and initrd: a probe of KVM is good for this pair. */
+  readonly bootDigest: string;
+  /** The guest's kernel can mount 9p over virtio. */
+  readonly has9p: boolean;
+}
+
+interface Manifest {
+  readonly kernel?: { readonly arguments?: unknown; readonly filesystems?: unknown };
+  readonly files?: Readonly<Record<string, { readonly sha256?: string }>>;
+}
+
+const remedy = 'Build the guest image with `make image`.';
+
+/** @throws VmError `image-missing`, `image-invalid`. */
+export function openImage(directory: string): VmImage {
+  const file = (name: string) => {
+    const path = join(directory, name);
+    try {
+      accessSync(path, constants.R_OK);
+    } catch (cause) {
+      const reason = (cause as Error).message;
+      throw new VmError('image-missing', `the guest image ${directory} has no readable ${name}: ${reason}`, {
+        remedy,
+        cause,
+      });
+    }
+    return path;
+  };
+  const [kernel, initrd, rootfs] = [file('vmlinuz'), file('initrd.img'), file('rootfs.erofs')];
+  const manifest = readManifest(file('manifest.json'));
+  const words = manifest.kernel?.arguments;
+  const filesystems = manifest.kernel?.filesystems;
+  return {
+    directory,
+    kernel,
+    initrd,
+    rootfs,
+    kernelArguments: Array.isArray(words) ? words.map(String) : [],
+    bootDigest: [kernel, initrd]
+      .map((path, i) => digestOf(manifest, ['vmlinuz', 'initrd.img'][i]!, path))
+      .join('+'),
+    has9p: Array.isArray(filesystems) && filesystems.includes('9p'),
+  };
+}
+
+function readManifest(path: string): Manifest {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as Manifest;
+  } catch (cause) {
+    throw new VmError('image-invalid', `cannot read ${path}: ${(cause as Error).message}`, { remedy, cause });
+  }
+}
+
+/** The manifest's digest, without reading 18 MB at each start. */
+function digestOf(manifest: Manifest, name: string, path: string): string {
+  const stat = statSync(path);
+  return manifest.files?.[name]?.sha256 ?? `${stat.size}-${stat.mtimeMs}`;
+}

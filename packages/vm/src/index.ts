@@ -1,0 +1,41 @@
+export {
+  type Accel,
+  type AccelDecision,
+  type AccelSetting,
+  checkKvmDevice,
+  decideAccel,
+  type KvmDevice,
+  type KvmProbe,
+} from './accel.ts';
+export {
+  type BootReport,
+  type BootStage,
+  bootFailure,
+  bootReport,
+  bootStages,
+  describeBoot,
+  VmStartError,
+} from './boot.ts';
+export { linkPortName, rootSerial } from './command.ts';
+export { checkSocketPath, maxSocketPathBytes, type VmPaths, vmPaths } from './directory.ts';
+export type { Share, Vm, VmDriver, VmExit, VmSpec, VmStartOptions, VmStatus } from './driver.ts';
+export { QmpError, VmError, type VmErrorCode } from './errors.ts';
+export { findQemu, findVirtiofsd, type HostPrograms } from './host.ts';
+export { openImage, type VmImage } from './image.ts';
+export { createLocalDriver, type LocalDriverOptions } from './local.ts';
+export { cacheDirectory, probeKvm } from './probe.ts';
+export { createQemuDriver, type QemuDriver, type QemuDriverOptions } from './qemu.ts';
+export { Qmp, type QmpConnectOptions, type QmpEvent, type QmpStatus } from './qmp.ts';
+export { readRecord, type VmRecord } from './record.ts';
+export type { ShareBind } from './share.ts';
+export {
+  defaultMemoryBytes,
+  defaultVcpus,
+  guestOverheadBytes,
+  type HostSize,
+  hostSize,
+  type SizeRequest,
+  sizeVm,
+  type VmSize,
+} from './size.ts';
+export { openVm, stopVm } from './vm.ts';

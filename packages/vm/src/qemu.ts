@@ -1,0 +1,181 @@
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { type AccelDecision, type AccelSetting, checkKvmDevice, decideAccel } from './accel.ts';
+import { bootReport, VmStartError } from './boot.ts';
+import { qemuArguments, type ShareTransport } from './command.ts';
+import { spawnDetached } from './detached.ts';
+import { checkSocketPath, vmPaths } from './directory.ts';
+import type { Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
+import { VmError } from './errors.ts';
+import { findQemu, findVirtiofsd, type HostPrograms, maxOpenFiles } from './host.ts';
+import { openImage, type VmImage } from './image.ts';
+import { isListening } from './listening.ts';
+import { probeKvm } from './probe.ts';
+import { Qmp } from './qmp.ts';
+import { processStartTimeoutMs, waitReady } from './ready.ts';
+import { readRecord, type VmRecord, writeRecord } from './record.ts';
+import { bindArguments, checkShare, inPrivateMounts, virtiofsdArguments } from './share.ts';
+import { checkHostMemory } from './size.ts';
+import { eraseVm, vmFromRecord } from './vm.ts';
+
+export interface QemuDriverOptions extends HostPrograms {
+  readonly accel?: AccelSetting;
+  /** Where the answer of the KVM trial is kept; see `cacheDirectory`. */
+  readonly cacheDirectory?: string;
+}
+
+export interface QemuDriver extends VmDriver {
+  readonly name: 'qemu';
+  /** The accelerator that VMs of this image get and why; makes the trial boot if it was not made yet. */
+  describe(image: string, options?: VmStartOptions): Promise<AccelDecision & { readonly qemu: string }>;
+}
+
+export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
+  const decide = (qemu: string, image: VmImage, { signal, onProgress }: VmStartOptions) =>
+    decideAccel(options.accel ?? 'auto', checkKvmDevice(), () =>
+      probeKvm({
+        qemu,
+        image,
+        signal,
+        onProgress,
+        ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
+      }),
+    );
+  return {
+    name: 'qemu',
+    async describe(image, start = {}) {
+      const qemu = findQemu(options);
+      return { qemu, ...(await decide(qemu, openImage(image), start)) };
+    },
+    async start(spec, start = {}) {
+      start.signal?.throwIfAborted();
+      const qemu = findQemu(options);
+      const image = openImage(spec.image);
+      for (const { tag, binds } of spec.shares) checkShare(tag, binds);
+      checkHostMemory(spec.memoryBytes);
+      const virtiofsd = findVirtiofsd(options);
+      const shareTransport = chooseTransport(virtiofsd, image, spec);
+      const { accel } = await decide(qemu, image, start);
+      const paths = vmPaths(spec.directory);
+      const args = qemuArguments({ spec, image, paths, accel, shareTransport });
+      checkFresh(spec.directory);
+      try {
+        return await launch({ spec, accel, qemu, args, virtiofsd, shareTransport }, start.signal);
+      } catch (error) {
+        await eraseVm(spec.directory);
+        throw start.signal?.aborted === true ? start.signal.reason : error;
+      }
+    },
+  };
+}
+
+function chooseTransport(virtiofsd: string | undefined, image: VmImage, spec: VmSpec): ShareTransport {
+  if (virtiofsd !== undefined || spec.shares.length === 0) return 'virtiofs';
+  if (image.has9p) return '9p';
+  throw new VmError(
+    'virtiofsd-missing',
+    'virtiofsd is not there, and the guest kernel of this image has no 9p',
+    {
+      remedy:
+        'Install it: apt-get install qemu-system-common (Debian 12) or virtiofsd (Debian 13, Ubuntu, Fedora).',
+    },
+  );
+}
+
+/** @throws VmError `bad-spec`, `already-started` */
+function checkFresh(directory: string): void {
+  if (!existsSync(directory) || !statSync(directory).isDirectory()) {
+    throw new VmError('bad-spec', `the VM's folder ${directory} does not exist`);
+  }
+  const record = readRecord(directory);
+  if (record !== undefined && record.state !== 'stopped') {
+    throw new VmError('already-started', `${directory} has a VM already (state ${record.state})`, {
+      remedy: 'Stop that one first.',
+    });
+  }
+}
+
+interface Launch {
+  readonly spec: VmSpec;
+  readonly accel: 'kvm' | 'tcg';
+  readonly qemu: string;
+  readonly args: readonly string[];
+  readonly virtiofsd: string | undefined;
+  readonly shareTransport: ShareTransport;
+}
+
+async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm> {
+  const { spec, accel } = plan;
+  const { directory, shares } = spec;
+  const paths = vmPaths(directory);
+  let record: VmRecord = {
+    version: 1,
+    driver: 'qemu',
+    state: 'starting',
+    createdAt: new Date().toISOString(),
+    accel,
+    image: spec.image,
+    memoryBytes: spec.memoryBytes,
+    vcpus: spec.vcpus,
+    helpers: {},
+  };
+  const note = (change: Partial<VmRecord>) => {
+    record = { ...record, ...change };
+    writeRecord(directory, record);
+  };
+  note({});
+  for (const { tag } of shares) mkdirSync(paths.share(tag), { recursive: true, mode: 0o700 });
+  if (plan.shareTransport === 'virtiofs') {
+    const started = await Promise.all(
+      shares.map(async (share) => {
+        const socket = checkSocketPath(paths.fsSocket(share.tag));
+        const source = paths.share(share.tag);
+        const { file, args } = inPrivateMounts(source, bindArguments(share.tag, share.binds), [
+          plan.virtiofsd!,
+          ...virtiofsdArguments(socket, source, maxOpenFiles()),
+        ]);
+        const logPath = paths.fsLog(share.tag);
+        const daemon = await spawnDetached({ file, args, logPath, owner: directory });
+        note({ helpers: { ...record.helpers, [share.tag]: daemon.identity } });
+        return { daemon, socket, logPath, tag: share.tag };
+      }),
+    );
+    for (const { daemon, socket, logPath, tag } of started) {
+      await waitReady(daemon, () => isListening(socket), `virtiofsd for the share ${tag}`, logPath, signal);
+    }
+  }
+  const { file, args } = qemuCommand(plan);
+  const main = await spawnDetached({ file, args, logPath: paths.qemuLog, owner: directory });
+  note({ main: main.identity });
+  try {
+    await waitReady(main, () => answers(paths.qmp, signal), 'QEMU', undefined, signal);
+  } catch (error) {
+    if (signal?.aborted === true) throw error;
+    throw new VmStartError('start-failed', (error as Error).message, bootReport(directory), error);
+  }
+  note({ state: 'running' });
+  return vmFromRecord(directory, record, main.child);
+}
+
+/** With 9p it is QEMU itself that reads the shares, so it is QEMU that needs the private mounts. */
+function qemuCommand({ spec, qemu, args, shareTransport }: Launch): {
+  file: string;
+  args: readonly string[];
+} {
+  let command: readonly string[] = [qemu, ...args];
+  if (shareTransport === '9p') {
+    const paths = vmPaths(spec.directory);
+    for (const { tag, binds } of spec.shares) {
+      const wrapped = inPrivateMounts(paths.share(tag), bindArguments(tag, binds), command);
+      command = [wrapped.file, ...wrapped.args];
+    }
+  }
+  return { file: command[0]!, args: command.slice(1) };
+}
+
+/** QMP greets once QEMU's main loop runs, after everything that can fail at its start. */
+async function answers(qmpPath: string, signal: AbortSignal | undefined): Promise<boolean> {
+  if (!isListening(qmpPath)) return false;
+  using qmp = await Qmp.connect(qmpPath, { signal, timeoutMs: processStartTimeoutMs });
+  const status = await qmp.queryStatus();
+  return status === 'running' || status === 'shutdown';
+}
