@@ -1,0 +1,1 @@
+export { type ProxyLog, type ProxyOptions, ProxyServer } from './proxy-server.ts';

@@ -1,0 +1,178 @@
+/**
+ * The proxy's link to one sandbox's agent, and who gets which of the agent's frames. Routing is all the
+ * state there is: which client owns which process, and whose request has which number on the link.
+ * When the link ends, its clients are told to come again; they bring everything that is needed.
+ */
+import type { Socket } from 'node:net';
+import {
+  Connection,
+  encodeFrame,
+  encodeMessage,
+  type Frame,
+  FrameType,
+  frameTypeName,
+  MAX_REQUESTS,
+  MORE,
+  Response,
+  Role,
+  RpcError,
+  splitStreamId,
+  violation,
+} from '@coracle/wire';
+import type { ClientConnection } from './client-connection.ts';
+
+interface RoutedRequest {
+  readonly client: ClientConnection;
+  readonly clientId: number;
+}
+
+export class Link {
+  readonly sandboxId: string;
+  readonly #connection: Connection;
+  readonly #clients = new Set<ClientConnection>();
+  /** Process id (4p) → the client that attached last. */
+  readonly #owners = new Map<number, ClientConnection>();
+  /** Request id on the link → whose it is. */
+  readonly #requests = new Map<number, RoutedRequest>();
+  /** The same the other way round: a client's request id → the id on the link. */
+  readonly #linkIds = new Map<ClientConnection, Map<number, number>>();
+  #lastRequestId = 0;
+
+  /** `socket` is being connected or connected; the link greets as soon as it is. */
+  constructor(sandboxId: string, socket: Socket, onClosed: (link: Link, reason: RpcError) => void) {
+    this.sandboxId = sandboxId;
+    this.#connection = new Connection(
+      socket,
+      { role: Role.proxy, opener: true, flush: true },
+      {
+        open: () => {
+          for (const client of this.#clients) client.bound();
+        },
+        frame: (frame) => this.#fromAgent(frame),
+        closed: (reason) => onClosed(this, reason),
+      },
+    );
+  }
+
+  get clients(): ReadonlySet<ClientConnection> {
+    return this.#clients;
+  }
+
+  addClient(client: ClientConnection): void {
+    client.link = this;
+    this.#clients.add(client);
+    this.#linkIds.set(client, new Map());
+    if (this.#connection.isOpen) client.bound();
+  }
+
+  removeClient(client: ClientConnection): void {
+    this.#clients.delete(client);
+    for (const [process, owner] of this.#owners) if (owner === client) this.#owners.delete(process);
+    for (const linkId of this.#linkIds.get(client)?.values() ?? []) {
+      this.#requests.delete(linkId);
+      this.#connection.send({ type: FrameType.CANCEL, id: linkId });
+    }
+    this.#linkIds.delete(client);
+    client.link = undefined;
+  }
+
+  /** Ends the link; its clients are the caller's to close. */
+  close(reason: RpcError): void {
+    this.#connection.close(reason);
+  }
+
+  request(client: ClientConnection, frame: Frame): void {
+    const ids = this.#linkIds.get(client) as Map<number, number>;
+    let linkId = ids.get(frame.id);
+    if (linkId === undefined) {
+      if (this.#requests.size >= MAX_REQUESTS) return refuseRequest(client, frame);
+      do this.#lastRequestId = this.#lastRequestId >= 0xffff_ffff ? 1 : this.#lastRequestId + 1;
+      while (this.#requests.has(this.#lastRequestId));
+      linkId = this.#lastRequestId;
+      ids.set(frame.id, linkId);
+      this.#requests.set(linkId, { client, clientId: frame.id });
+    }
+    this.#connection.sendEncoded(withId(frame, linkId));
+  }
+
+  cancel(client: ClientConnection, clientId: number): void {
+    const ids = this.#linkIds.get(client) as Map<number, number>;
+    const linkId = ids.get(clientId);
+    if (linkId === undefined) return;
+    ids.delete(clientId);
+    this.#requests.delete(linkId);
+    this.#connection.send({ type: FrameType.CANCEL, id: linkId });
+  }
+
+  /** The last client to attach owns the process. */
+  attach(client: ClientConnection, frame: Frame): void {
+    const former = this.#owners.get(frame.id);
+    if (former !== undefined && former !== client)
+      former.send(encodeFrame({ type: FrameType.DETACHED, id: frame.id }));
+    this.#owners.set(frame.id, client);
+    this.#connection.sendEncoded(frame.encoded);
+  }
+
+  data(client: ClientConnection, frame: Frame): void {
+    if (!this.#owns(client, frame.id)) return;
+    const queue = frame.id % 4 === 0 ? client.urgent : client.bulk;
+    queue.push(frame.encoded);
+    this.#connection.schedule(queue);
+  }
+
+  control(client: ClientConnection, frame: Frame): void {
+    if (this.#owns(client, frame.id)) this.#connection.sendEncoded(frame.encoded);
+  }
+
+  #owns(client: ClientConnection, streamId: number): boolean {
+    return this.#owners.get(splitStreamId(streamId).process * 4) === client;
+  }
+
+  #fromAgent(frame: Frame): void {
+    if (frame.type === FrameType.RESPONSE) {
+      this.#response(frame);
+      return;
+    }
+    if (!streamFrames.has(frame.type)) throw violation(`${frameTypeName(frame.type)} from the agent`);
+    // A frame without an owner was sent before its client went away; whoever attaches gets it again.
+    this.#owners.get(splitStreamId(frame.id).process * 4)?.forward(frame);
+  }
+
+  #response(frame: Frame): void {
+    const request = this.#requests.get(frame.id);
+    if (request === undefined) return;
+    if ((frame.flags & MORE) === 0) {
+      this.#requests.delete(frame.id);
+      this.#linkIds.get(request.client)?.delete(request.clientId);
+    }
+    request.client.send(withId(frame, request.clientId));
+  }
+}
+
+const streamFrames: ReadonlySet<FrameType> = new Set([
+  FrameType.DATA,
+  FrameType.EOF,
+  FrameType.WINDOW,
+  FrameType.STOP,
+  FrameType.ATTACHED,
+  FrameType.REFUSED,
+  FrameType.EXIT,
+]);
+
+/** The frame's own bytes with another id: they are forwarded once, so they may be changed in place. */
+function withId(frame: Frame, id: number): Buffer {
+  frame.encoded.writeUInt32LE(id, 8);
+  return frame.encoded;
+}
+
+function refuseRequest(client: ClientConnection, frame: Frame): void {
+  if ((frame.flags & MORE) !== 0) return;
+  const error = new RpcError(
+    'resource_exhausted',
+    `more than ${MAX_REQUESTS} requests wait for this sandbox`,
+  );
+  const response = Response.encode({
+    error: { code: error.number, message: error.reason, cause: '' },
+  }).finish();
+  for (const bytes of encodeMessage(FrameType.RESPONSE, frame.id, response)) client.send(bytes);
+}

@@ -1,0 +1,82 @@
+/**
+ * coracle-proxy: the daemon. Started by whoever finds none; ends by itself when nobody has used it for a while.
+ *
+ *   coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N] [--log-level LEVEL]
+ *
+ * Prints `ready` on stdout when it listens (also when another one already does), logs JSON lines to stderr.
+ */
+import { parseArgs } from 'node:util';
+import { isRpcError } from '@coracle/wire';
+import pino from 'pino';
+import { ProxyServer } from './proxy-server.ts';
+
+/** Long enough for the next command of a script to find it, short enough to leave nothing behind. */
+const IDLE_EXIT_MS = 10_000;
+
+const usage =
+  'usage: coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N (0: never)] [--log-level LEVEL]';
+
+function options() {
+  const { values } = parseArgs({
+    options: {
+      socket: { type: 'string' },
+      sandboxes: { type: 'string' },
+      sandbox: { type: 'string' },
+      'idle-exit-ms': { type: 'string', default: String(IDLE_EXIT_MS) },
+      'log-level': { type: 'string', default: 'info' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(usage);
+    process.exit(0);
+  }
+  const idleExitMs = Number(values['idle-exit-ms']);
+  if (values.socket === undefined || values.sandboxes === undefined || !Number.isInteger(idleExitMs)) {
+    throw new Error(usage);
+  }
+  return {
+    socket: values.socket,
+    sandboxes: values.sandboxes,
+    sandbox: values.sandbox,
+    idleExitMs,
+    level: values['log-level'],
+  };
+}
+
+async function main(): Promise<void> {
+  const { socket, sandboxes, sandbox, idleExitMs, level } = options();
+  const log = pino({ level, name: 'coracle-proxy' }, pino.destination({ fd: 2, sync: true }));
+  const proxy = new ProxyServer({ sandboxes, log, ...(sandbox === undefined ? {} : { only: sandbox }) });
+  try {
+    await proxy.listen(socket);
+  } catch (error) {
+    if (!isRpcError(error) || error.code !== 'already_exists') throw error;
+    process.stdout.write('ready\n');
+    return;
+  }
+  const leave = (why: string): void => {
+    log.info({ why }, 'closing');
+    // Sockets that were told to go away may still hold a descriptor; nothing of theirs is worth waiting for.
+    void proxy.close().then(() => process.exit(0));
+  };
+  let idleTimer: NodeJS.Timeout | undefined;
+  const watchIdle = (): void => {
+    if (idleExitMs === 0) return;
+    clearTimeout(idleTimer);
+    idleTimer = setTimeout(() => (proxy.idle ? leave('nobody uses this proxy') : undefined), idleExitMs);
+  };
+  proxy.onIdle = watchIdle;
+  watchIdle();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => leave(signal));
+  // The terminal of whoever started it may go away.
+  process.on('SIGHUP', () => undefined);
+  process.stdout.on('error', () => undefined);
+  process.stdout.write('ready\n');
+  log.info({ socket, sandboxes, pid: process.pid }, 'listening');
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`coracle-proxy: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});
