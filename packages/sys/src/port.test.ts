@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,6 +48,13 @@ describe('a port without a port', () => {
     write(right, Buffer.from('x'));
     await until(() => count > 0);
     setAsync(left, false);
+    const before = count;
+    write(right, Buffer.from('y'));
+    // Signals arrive in the order in which they were sent.
+    const marker = once(process, 'SIGUSR2');
+    process.kill(process.pid, 'SIGUSR2');
+    await marker;
+    expect(count).toBe(before);
     process.off('SIGIO', onSignal);
     close(left);
     close(right);
