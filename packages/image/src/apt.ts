@@ -15,11 +15,13 @@ export interface PackageOffer extends DebianPin {
   name: string;
 }
 
+export type Offers = ReadonlyMap<string, readonly PackageOffer[]>;
+
 export class Apt {
   readonly #folder: string;
   readonly #progress: Progress;
   readonly #signal: AbortSignal | undefined;
-  #freshLists: Promise<void> | undefined;
+  #listsAreFresh = false;
   #options: string[] = [];
 
   /** @param cache folder in which `packages/` and, where needed, `apt/` are kept */
@@ -30,37 +32,37 @@ export class Apt {
   }
 
   /**
-   * What the archive has of a package; the version that apt would install comes first. A version that is wanted
-   * and not offered, or a package that is unknown, makes it look once into fresh lists.
+   * What the archive has of some packages, by name; the version that apt would install comes first. `enough` says
+   * whether that is what was hoped for; if not, fresh lists are fetched, once, and asked.
    */
-  async offers(name: string, wantedVersion?: string): Promise<PackageOffer[]> {
-    const found = await this.#show(name);
-    const enough =
-      wantedVersion === undefined ? found.length > 0 : found.some((one) => one.version === wantedVersion);
-    if (enough || this.#freshLists !== undefined) return found;
-    this.#freshLists = this.#fetchLists();
-    await this.#freshLists;
-    return this.#show(name);
+  async offers(names: readonly string[], enough: (offers: Offers) => boolean): Promise<Offers> {
+    const found = await this.#show(names);
+    if (this.#listsAreFresh || enough(found)) return found;
+    await this.#fetchLists();
+    return this.#show(names);
   }
 
-  async #show(name: string): Promise<PackageOffer[]> {
-    const [candidate, all] = await Promise.all([
-      this.#cacheShow(['--no-all-versions', name]),
-      this.#cacheShow([name]),
+  /** One call for all names: apt-cache takes half a second to open its lists. */
+  async #show(names: readonly string[]): Promise<Offers> {
+    const [candidates, all] = await Promise.all([
+      this.#cacheShow(['--no-all-versions', ...names]),
+      this.#cacheShow(names),
     ]);
-    const first = parseOffers(candidate).filter((one) => one.name === name);
-    const others = parseOffers(all).filter((one) => one.name === name && one.sha256 !== first[0]?.sha256);
-    return [...first, ...others];
+    const offers = new Map<string, PackageOffer[]>();
+    for (const offer of [...parseOffers(candidates), ...parseOffers(all)]) {
+      const known = offers.get(offer.name) ?? [];
+      if (!known.some((one) => one.sha256 === offer.sha256)) known.push(offer);
+      offers.set(offer.name, known);
+    }
+    return offers;
   }
 
-  async #cacheShow(args: string[]): Promise<string> {
-    try {
-      return await run('apt-cache', [...this.#options, 'show', ...args], this.#runOptions());
-    } catch (error) {
-      // apt-cache has no other way of saying that it knows no such package.
-      if (error instanceof ImageError && error.code === 'tool-failed') return '';
-      throw error;
-    }
+  /** apt-cache fails when it knows none of the names, and prints those that it knows. */
+  #cacheShow(args: readonly string[]): Promise<string> {
+    return run('apt-cache', [...this.#options, 'show', ...args], {
+      ...this.#runOptions(),
+      anyExitCode: true,
+    });
   }
 
   #runOptions() {
@@ -77,6 +79,7 @@ export class Apt {
       run('apt-get', [...options, '-qq', 'update'], this.#runOptions()),
     );
     this.#options = options;
+    this.#listsAreFresh = true;
   }
 
   /** The .deb of a pin that was fetched before, its digest checked again. */
@@ -89,25 +92,33 @@ export class Apt {
     return join(this.#folder, 'packages', `${pin.sha256}.deb`);
   }
 
-  /** Downloads a package into the cache and returns the path of its .deb, whose digest has been checked. */
-  async fetch(name: string, pin: DebianPin): Promise<string> {
+  /**
+   * Downloads packages into the cache, all in one go.
+   * @throws ImageError `digest-mismatch` when one is not what its pin says; it is not kept.
+   */
+  async fetch(pins: readonly (DebianPin & { name: string })[]): Promise<void> {
     const packages = join(this.#folder, 'packages');
     await mkdir(packages, { recursive: true });
     const work = await mkdtemp(join(packages, '.fetch-'));
     try {
-      const wanted = `${name}=${pin.version}`;
-      const args = [...this.#options, ...asCaller, '-qq', 'download', wanted];
+      const wanted = pins.map((pin) => `${pin.name}=${pin.version}`);
+      const args = [...this.#options, ...asCaller, '-qq', 'download', ...wanted];
       await run('apt-get', args, { ...this.#runOptions(), cwd: work });
-      const [file] = await readdir(work);
-      const fetched = join(work, file ?? 'nothing');
-      if (!(await hasDigest(fetched, pin.sha256, this.#signal))) {
-        throw new ImageError(
-          'digest-mismatch',
-          `the archive's ${wanted} does not have the SHA-256 ${pin.sha256} that the lock file pins; it was not used`,
-        );
+      const byDigest = new Map<string, string>();
+      for (const file of await readdir(work)) {
+        const path = join(work, file);
+        byDigest.set(await sha256File(path, this.#signal), path);
       }
-      await rename(fetched, this.#path(pin));
-      return this.#path(pin);
+      for (const pin of pins) {
+        const fetched = byDigest.get(pin.sha256);
+        if (fetched === undefined) {
+          throw new ImageError(
+            'digest-mismatch',
+            `what the archive sent as ${pin.name} ${pin.version} does not have the SHA-256 ${pin.sha256} that the lock file pins; it was not used`,
+          );
+        }
+        await rename(fetched, this.#path(pin));
+      }
     } finally {
       await rm(work, { recursive: true, force: true });
     }

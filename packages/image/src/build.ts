@@ -107,18 +107,9 @@ async function fetchAll(
 ): Promise<Map<string, string>> {
   for (;;) {
     const { kernel, packages } = pinnedOf(recipe, lock);
-    const archives = new Map<string, string>();
-    let replaced = false;
-    for (const pinned of [kernel, ...packages]) {
-      const fetched = await fetchPinned(pinned, apt, options);
-      if ('path' in fetched) {
-        archives.set(pinned.name, fetched.path);
-        continue;
-      }
-      lock.debian[pinned.name] = fetched.replaced;
-      replaced = true;
-    }
-    if (!replaced) return archives;
+    const fetched = await fetchPinned([kernel, ...packages], apt, options);
+    if ('archives' in fetched) return fetched.archives;
+    for (const [name, pin] of fetched.replaced) lock.debian[name] = pin;
     await pinMissing(recipe, lock, apt, options);
     await writeLock(lockPath, lock);
   }
@@ -211,7 +202,7 @@ async function describeImage(
 function pinnedOf(recipe: Recipe, lock: Lock): PinnedInputs {
   const pinned = selectPinned(recipe, lock);
   if ('unpinned' in pinned)
-    throw new ImageError('package-unpinned', `${pinned.unpinned} is not in the lock file`);
+    throw new ImageError('package-unpinned', `not in the lock file: ${pinned.unpinned.join(', ')}`);
   return pinned;
 }
 

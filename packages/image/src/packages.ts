@@ -1,5 +1,5 @@
 /** From the packages that a recipe names to the pinned set that holds all it needs. */
-import type { Apt, PackageOffer } from './apt.ts';
+import type { Apt, Offers, PackageOffer } from './apt.ts';
 import { ImageError } from './errors.ts';
 import type { DebianPin, Lock } from './lock.ts';
 import type { Progress } from './progress.ts';
@@ -15,30 +15,30 @@ export interface PinnedInputs {
   packages: PinnedPackage[];
 }
 
-/**
- * The part of the lock that a recipe uses.
- * @returns undefined for what is not pinned yet: the first name that the lock does not have.
- */
-export function selectPinned(recipe: Recipe, lock: Lock): PinnedInputs | { unpinned: string } {
+/** The part of the lock that a recipe uses; or, where it is not complete, the names that are missing so far. */
+export function selectPinned(recipe: Recipe, lock: Lock): PinnedInputs | { unpinned: string[] } {
+  const unpinned: string[] = [];
   const pin = (name: string): PinnedPackage | undefined => {
     const found = lock.debian[name];
+    if (!found) unpinned.push(name);
     return found && { name, ...found };
   };
   const named = pin(recipe.kernel.package);
-  if (!named) return { unpinned: recipe.kernel.package };
-  const kernelName = concreteKernel(named);
-  const kernel = pin(kernelName);
-  if (!kernel) return { unpinned: kernelName };
+  const concrete = named && concreteKernel(named);
+  const kernel = concrete === named?.name ? named : concrete && pin(concrete);
 
   const selected = new Map<string, PinnedPackage>();
+  const seen = new Set<string>();
   const queue = recipe.packages.map((one) => one.name);
   for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
-    if (selected.has(name)) continue;
+    if (seen.has(name)) continue;
+    seen.add(name);
     const found = pin(name);
-    if (!found) return { unpinned: name };
+    if (!found) continue;
     selected.set(name, found);
     queue.push(...found.depends);
   }
+  if (!kernel || unpinned.length > 0) return { unpinned };
   return { kernel, packages: [...selected.values()].sort((a, b) => (a.name < b.name ? -1 : 1)) };
 }
 
@@ -62,57 +62,86 @@ export async function pinMissing(
 ): Promise<boolean> {
   let changed = false;
   for (let state = selectPinned(recipe, lock); 'unpinned' in state; state = selectPinned(recipe, lock)) {
-    const name = state.unpinned;
+    const names = state.unpinned;
     if (!options.updateMissing) {
       throw new ImageError(
         'package-unpinned',
-        `the package ${name} is not in the lock file; run the build with --update-missing to pin its current version`,
+        `not in the lock file: ${names.join(', ')}; run the build with --update-missing to pin the current versions`,
       );
     }
-    lock.debian[name] = pinOf(await currentOffer(name, apt));
-    options.progress.notice(`PINNED ${name} ${lock.debian[name].version} (it was not in the lock file)`);
+    const offers = await apt.offers(names, (found) => names.every((name) => found.has(name)));
+    for (const name of names) {
+      const current = offers.get(name)?.[0];
+      if (!current) throw new ImageError('package-unavailable', `the Debian archive has no package ${name}`);
+      lock.debian[name] = pinOf(current);
+      options.progress.notice(`PINNED ${name} ${current.version} (it was not in the lock file)`);
+    }
     changed = true;
   }
   return changed;
 }
 
 /**
- * Brings a pinned package into the cache.
- * @returns its .deb, or a new pin that the caller must put into the lock (only with `updateMissing`).
+ * Brings the pinned packages into the cache.
+ * @returns name to .deb; or new pins for the lock, for those whose version is gone (only with `updateMissing`).
+ * @throws ImageError `package-unavailable`, naming every package whose version is gone, or `digest-mismatch`.
  */
 export async function fetchPinned(
-  pinned: PinnedPackage,
+  wanted: readonly PinnedPackage[],
   apt: Apt,
   options: PinOptions,
-): Promise<{ path: string } | { replaced: DebianPin }> {
-  const { name, ...pin } = pinned;
-  const cached = await apt.cached(pin);
-  if (cached) return { path: cached };
-  const offers = await apt.offers(name, pin.version);
-  const same = offers.find((one) => one.version === pin.version);
-  if (same && same.sha256 === pin.sha256) return { path: await apt.fetch(name, pin) };
-  if (same) {
-    throw new ImageError(
-      'digest-mismatch',
-      `${name} ${pin.version} in the archive has SHA-256 ${same.sha256}, the lock file pins ${pin.sha256}: one of them was tampered with or the lock file is wrong`,
+): Promise<{ archives: Map<string, string> } | { replaced: Map<string, DebianPin> }> {
+  const cached = async () => Promise.all(wanted.map(async (one) => [one, await apt.cached(one)] as const));
+  const missing = (await cached()).filter(([, path]) => path === undefined).map(([one]) => one);
+  if (missing.length > 0) {
+    const published = (one: PinnedPackage, offers: Offers) =>
+      offers.get(one.name)?.find((offer) => offer.version === one.version);
+    const offers = await apt.offers(
+      missing.map((one) => one.name),
+      (found) => missing.every((one) => published(one, found)),
     );
+    for (const one of missing) checkDigest(one, published(one, offers));
+    const gone = missing.filter((one) => !published(one, offers));
+    if (gone.length > 0) return { replaced: replaceGone(gone, offers, options) };
+    await apt.fetch(missing);
   }
-  const current = offers[0];
-  if (!options.updateMissing || !current) {
-    const offered = current ? `it now has ${current.version}` : 'it has no version of it now';
-    throw new ImageError(
-      'package-unavailable',
-      `${name} ${pin.version}, which the lock file pins, is no longer in the Debian archive (${offered}); run the build with --update-missing to take the current version and update the lock file`,
-    );
-  }
-  options.progress.notice(`UPDATED ${name} from ${pin.version} to ${current.version} (the old one is gone)`);
-  return { replaced: pinOf(current) };
+  const archives = (await cached()).flatMap(([one, path]) => (path ? [[one.name, path] as const] : []));
+  return { archives: new Map(archives) };
 }
 
-async function currentOffer(name: string, apt: Apt): Promise<PackageOffer> {
-  const [current] = await apt.offers(name);
-  if (current) return current;
-  throw new ImageError('package-unavailable', `there is no package ${name} in the Debian archive`);
+function checkDigest(pinned: PinnedPackage, offer: PackageOffer | undefined): void {
+  if (!offer || offer.sha256 === pinned.sha256) return;
+  throw new ImageError(
+    'digest-mismatch',
+    `${pinned.name} ${pinned.version} in the archive has SHA-256 ${offer.sha256}, the lock file pins ${pinned.sha256}: one of them was changed; it was not used`,
+  );
+}
+
+function replaceGone(
+  gone: readonly PinnedPackage[],
+  offers: Offers,
+  options: PinOptions,
+): Map<string, DebianPin> {
+  const replaced = new Map<string, DebianPin>();
+  const unavailable: string[] = [];
+  for (const { name, version } of gone) {
+    const current = offers.get(name)?.[0];
+    if (current && options.updateMissing) {
+      replaced.set(name, pinOf(current));
+      options.progress.notice(
+        `UPDATED ${name} from ${version} to ${current.version} (the old version is gone)`,
+      );
+    } else {
+      unavailable.push(
+        `${name} ${version} (${current ? `it now has ${current.version}` : 'it has no other either'})`,
+      );
+    }
+  }
+  if (unavailable.length === 0) return replaced;
+  throw new ImageError(
+    'package-unavailable',
+    `the lock file pins versions that the Debian archive no longer has: ${unavailable.join(', ')}; run the build with --update-missing to take the current versions and update the lock file`,
+  );
 }
 
 function pinOf({ name: _name, ...pin }: PackageOffer): DebianPin {

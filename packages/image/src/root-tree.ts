@@ -13,6 +13,12 @@ export class RootTree {
     this.folder = folder;
   }
 
+  /** Makes the root itself. */
+  async begin(): Promise<void> {
+    await mkdir(this.folder, { recursive: true });
+    await chmod(this.folder, 0o755);
+  }
+
   has(path: string): boolean {
     return this.#made.has(path);
   }

@@ -48,6 +48,7 @@ export interface RootInputs {
 export async function fillRoot(folder: string, inputs: RootInputs): Promise<string[]> {
   const tree = new RootTree(folder);
   const used = new Set<string>();
+  await tree.begin();
   await tree.directory('usr/bin');
   for (const path of mountPoints) await tree.directory(path);
   await tree.directory('tmp', 0o1777);
