@@ -85,7 +85,10 @@ export class Link {
     const ids = this.#linkIds.get(client) as Map<number, number>;
     let linkId = ids.get(frame.id);
     if (linkId === undefined) {
-      if (this.#requests.size >= MAX_REQUESTS) return refuseRequest(client, frame);
+      if (this.#requests.size >= MAX_REQUESTS) {
+        refuseRequest(client, frame);
+        return;
+      }
       do this.#lastRequestId = this.#lastRequestId >= 0xffff_ffff ? 1 : this.#lastRequestId + 1;
       while (this.#requests.has(this.#lastRequestId));
       linkId = this.#lastRequestId;
