@@ -1,0 +1,51 @@
+# `make` alone lists the targets. Everything is set up by `setup`; nothing is assumed but git, make, Node and npm.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# The workspace's own Node (24) and tools first.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+PREFIX ?= /usr/local
+IMAGE := out/image
+
+.PHONY: help setup build image demo shell test check bench install uninstall generate clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install Debian and npm packages that are missing
+	@scripts/setup
+
+build: setup ## bundle the programs into bin/
+	@tsx scripts/build.ts
+
+image: build ## build the guest image (cached)
+	@bin/coracle-image build images/base --output $(IMAGE) --update-missing
+
+demo: image ## run real containers in real VMs and show what happens
+	@tsx scripts/demo.ts
+
+shell: image ## an interactive shell in a container in a VM
+	@tsx scripts/shell.ts
+
+check: setup ## types, lint, unit tests: under a minute
+	@echo "check: types" && tsc -b
+	@echo "check: lint" && biome check --error-on-warnings . && buf lint
+	@echo "check: unit tests" && vitest run --project unit
+
+test: image ## all four tiers: unit, local, vm (clients come with a later version)
+	@scripts/test
+
+bench: image ## benchmarks, each beside its baseline from the same run
+	@tsx bench/main.ts
+
+generate: setup ## generate packages/wire/src/gen from proto/
+	@buf generate
+
+install: image ## install below PREFIX (default /usr/local)
+	@PREFIX=$(PREFIX) scripts/install
+
+uninstall: ## remove what install put there
+	@PREFIX=$(PREFIX) scripts/install --remove
+
+clean: ## remove what was built; caches outside the checkout stay
+	rm -rf bin dist out node_modules packages/*/node_modules test/node_modules bench/node_modules
