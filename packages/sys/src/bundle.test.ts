@@ -11,13 +11,13 @@ const folder = mkdtempSync(join(tmpdir(), 'coracle-bundle-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const program = `
-  import { close, decodeWaitStatus, openPty, openStream, pipe2, PtyStream, reap, spawn } from './index.ts';
-  process.on('SIGCHLD', () => reap().forEach(({ status }) => console.log(JSON.stringify(decodeWaitStatus(status)))));
+  import { close, decodeWaitStatus, openPty, openStream, pipe2, PtyStream, reap, spawn, waitForExit } from './index.ts';
   const pty = openPty({ columns: 90, rows: 30 });
   new PtyStream(pty.master).on('data', (bytes) => process.stdout.write(bytes));
   const env = { PATH: '/bin:/usr/bin' };
-  spawn({ file: '/bin/sh', args: ['sh', '-c', 'stty size; exit 7'], env, terminal: pty.slavePath, newSession: true, descriptors: {} });
+  const pid = spawn({ file: '/bin/sh', args: ['sh', '-c', 'stty size; exit 7'], env, terminal: pty.slavePath, newSession: true, descriptors: {} });
   close(pty.slave);
+  waitForExit(pid).then(() => reap().forEach(({ status }) => console.log(JSON.stringify(decodeWaitStatus(status)))));
   const pipe = pipe2();
   openStream(pipe.read).on('data', (bytes) => console.log(String(bytes)));
   openStream(pipe.write).end('through a pipe');
