@@ -1,0 +1,99 @@
+import { expect, test } from 'vitest';
+import { kernelCommandLine, type QemuOptions, qemuArguments } from './command.ts';
+import { vmPaths } from './directory.ts';
+
+const image: QemuOptions['image'] = {
+  directory: '/images/base',
+  kernel: '/images/base/vmlinuz',
+  initrd: '/images/base/initrd.img',
+  rootfs: '/images/base/rootfs.erofs',
+  kernelArguments: ['from.image=1'],
+  bootDigest: 'a+b',
+  has9p: true,
+};
+const base: QemuOptions = {
+  spec: {
+    memoryBytes: 256 << 20,
+    vcpus: 2,
+    shares: [{ tag: 'pod', binds: [{ name: 'web/rootfs', source: '/srv/web' }] }],
+  },
+  image,
+  paths: vmPaths('/run/c/one'),
+  accel: 'tcg',
+  shareTransport: 'virtiofs',
+};
+
+/** The values of an option, in order. */
+function values(args: readonly string[], option: string): string[] {
+  return args.flatMap((arg, i) => (arg === option ? [args[i + 1]!] : []));
+}
+
+test('memory is shared with virtiofsd and of one size everywhere', () => {
+  const args = qemuArguments(base);
+  expect(values(args, '-m')).toEqual(['256M']);
+  expect(values(args, '-object')).toEqual(['memory-backend-memfd,id=ram,size=256M,share=on']);
+  expect(values(args, '-machine')[0]).toMatch(/^q35,.*memory-backend=ram$/);
+  expect(values(args, '-smp')).toEqual(['2']);
+});
+
+test('the devices are a root disk, the link, a random source and one share', () => {
+  expect(
+    values(qemuArguments(base), '-device').map((value) => value.replace(',disable-legacy=on', '')),
+  ).toEqual([
+    'virtio-blk-pci,drive=root,serial=coracle-root',
+    'virtio-serial-pci,max_ports=2',
+    'virtserialport,chardev=link,name=coracle.link.0',
+    'virtio-rng-pci',
+    'vhost-user-fs-pci,chardev=fs-pod,tag=pod',
+  ]);
+  expect(values(qemuArguments(base), '-chardev')).toEqual([
+    'socket,id=link,path=/run/c/one/link.sock,server=on,wait=off',
+    'socket,id=fs-pod,path=/run/c/one/fs-pod.sock',
+  ]);
+});
+
+test('without virtiofsd the share is 9p', () => {
+  const args = qemuArguments({ ...base, shareTransport: '9p' });
+  expect(values(args, '-fsdev')[0]).toMatch(/^local,id=fs-pod,path=\/run\/c\/one\/share-pod,/);
+  expect(values(args, '-device')).toContain('virtio-9p-pci,fsdev=fs-pod,mount_tag=pod,disable-legacy=on');
+  expect(args.join(' ')).not.toContain('vhost-user');
+});
+
+test('the root disk is read-only and takes no lock', () => {
+  expect(values(qemuArguments(base), '-drive')).toEqual([
+    'if=none,id=root,format=raw,readonly=on,file.locking=off,file=/images/base/rootfs.erofs',
+  ]);
+});
+
+test('a comma in a path does not become an option', () => {
+  const args = qemuArguments({ ...base, paths: vmPaths('/run/a,b') });
+  expect(values(args, '-serial')).toEqual(['file:/run/a,,b/console.log']);
+});
+
+test('the accelerator decides about CPU and mitigations', () => {
+  expect(values(qemuArguments(base), '-cpu')).toEqual(['max']);
+  expect(kernelCommandLine(base)).toContain('mitigations=off');
+  expect(values(qemuArguments({ ...base, accel: 'kvm' }), '-cpu')).toEqual(['host']);
+  expect(kernelCommandLine({ ...base, accel: 'kvm' })).not.toMatch(/mitigations|nokaslr/);
+});
+
+test('the kernel is quiet unless asked, and gets the words of image and caller last', () => {
+  expect(kernelCommandLine(base)).toMatch(/^console=ttyS0 quiet panic=-1 reboot=t .* from\.image=1$/);
+  const verbose = { ...base.spec, console: 'verbose', kernelArguments: ['from.caller=1'] } as const;
+  expect(kernelCommandLine({ ...base, spec: verbose })).toMatch(/loglevel=7.*from\.image=1 from\.caller=1$/);
+});
+
+test.each([
+  [{ memoryBytes: (256 << 20) + 1 }, /not a number of MiB/],
+  [{ memoryBytes: 16 << 20 }, /from 64 up/],
+  [{ vcpus: 0 }, /cannot have 0 vCPUs/],
+  [{ vcpus: 1.5 }, /cannot have 1.5 vCPUs/],
+])('%j is refused', (change, message) => {
+  expect(() => qemuArguments({ ...base, spec: { ...base.spec, ...change } })).toThrow(message);
+});
+
+test('a folder too deep for sockets is refused', () => {
+  expect(() => qemuArguments({ ...base, paths: vmPaths(`/run/${'d'.repeat(100)}`) })).toThrow(
+    expect.objectContaining({ code: 'path-too-long' }),
+  );
+});
