@@ -26,10 +26,14 @@ export interface ConnectionEvents {
   frame(frame: Frame): void;
   /**
    * The connection has ended, once. `error` tells why: what the peer said in GOAWAY, the rule that was
-   * broken, or `unavailable` when the transport ended without a word.
+   * broken, or `unavailable` when the transport ended without a word. `by` tells these apart: GOAWAY
+   * `unavailable` is the peer's word that the VM is gone, a lost transport says nothing about it.
    */
-  closed(error: RpcError): void;
+  closed(error: RpcError, by: ClosedBy): void;
 }
+
+/** Who ended a connection: `peer` said GOAWAY, `self` closed it, `transport` ended without a word. */
+export type ClosedBy = 'peer' | 'self' | 'transport';
 
 export interface ConnectionOptions {
   readonly role: Role;
@@ -65,10 +69,17 @@ export class Connection {
     );
     this.#outbox = this.#newOutbox();
     transport.on('error', (error) => {
-      this.#end(new RpcError('unavailable', `the connection failed: ${error.message}`, { cause: error }));
+      this.#end(
+        new RpcError('unavailable', `the connection failed: ${error.message}`, { cause: error }),
+        'transport',
+      );
     });
-    transport.on('end', () => this.#end(new RpcError('unavailable', 'the peer has closed the connection')));
-    transport.on('close', () => this.#end(new RpcError('unavailable', 'the connection was closed')));
+    transport.on('end', () =>
+      this.#end(new RpcError('unavailable', 'the peer has closed the connection'), 'transport'),
+    );
+    transport.on('close', () =>
+      this.#end(new RpcError('unavailable', 'the connection was closed'), 'transport'),
+    );
     if (!options.manualReceive) transport.on('data', (chunk: Buffer) => this.receive(chunk));
     if (options.opener) {
       if (options.flush) transport.write(FLUSH);
@@ -118,10 +129,10 @@ export class Connection {
         encodeFrame({ type: FrameType.GOAWAY, payload: encodeFailure(reason.number, reason.reason) }),
       );
     }
-    this.#end(reason);
+    this.#end(reason, 'self');
   }
 
-  #end(error: RpcError): void {
+  #end(error: RpcError, by: ClosedBy): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#outbox.close();
@@ -129,7 +140,7 @@ export class Connection {
     const transport = this.#transport as Duplex & { destroySoon?: () => void };
     if (transport.destroySoon) transport.destroySoon();
     else transport.end(() => transport.destroy());
-    this.#events.closed(error);
+    this.#events.closed(error, by);
   }
 
   #newOutbox(): Outbox {
@@ -179,7 +190,7 @@ export class Connection {
     if (this.#state !== 'open') return;
     if (frame.type === FrameType.GOAWAY) {
       const { code, message } = decodeFailure(frame.payload);
-      this.#end(new RpcError(codeName(code), message));
+      this.#end(new RpcError(codeName(code), message), 'peer');
       return;
     }
     this.#events.frame(frame);

@@ -112,7 +112,9 @@ export class Decoder {
       headAt = 0;
     }
     const lengthWord = head.readUInt32LE(headAt);
-    if (lengthWord === MAGIC_WORD || (lengthWord === 0 && head.readUInt32LE(headAt + 4) === 0)) {
+    // Type 0 is no frame whatever the length: a frame that was cut within its length, or before its type,
+    // and filled up with zeros.
+    if (lengthWord === MAGIC_WORD || head.readUInt32LE(headAt + 4) === 0) {
       if (!this.#resynchronise) throw violation('a preamble or zeros where a frame was expected');
       this.#startScanning(head.subarray(headAt, headAt + HEADER_BYTES));
       return next;

@@ -176,6 +176,8 @@ export class SendStream {
     this.#limit = limit;
     const freed = delivered > this.#base;
     this.#moveBase(delivered);
+    // After an attach, what the receiver held all the time may be delivered before it was sent again.
+    if (delivered > this.#next) this.#rewind(delivered);
     if (grew) this.#events.ready(this);
     if (freed) this.#events.room(this);
   }
