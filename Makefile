@@ -28,12 +28,12 @@ shell: image ## an interactive shell in a container in a VM
 	@tsx scripts/shell.ts
 
 check: setup ## types, lint, unit tests: under a minute
-	@echo "check: types" && tsc -b
+	@echo "check: types" && tsc -p .
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
 test: image ## all four tiers: unit, local, vm (clients come with a later version)
-	@scripts/test
+	@tsx scripts/test.ts
 
 bench: image ## benchmarks, each beside its baseline from the same run
 	@tsx bench/main.ts

@@ -1,0 +1,152 @@
+/**
+ * `make test`: every tier, one after the other, then what was left on the machine. Closes with the plain line
+ * "N passed, N failed" that CI reads. A skipped test counts as failed: a machine that can't boot a VM must not
+ * look green. `scripts/test.ts TIER…` runs only those.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+interface Outcome {
+  readonly passed: number;
+  readonly failed: number;
+  /** What failed, for the closing table. */
+  readonly failures: readonly string[];
+}
+
+const tiers: Record<string, () => Promise<Outcome>> = {
+  types: () => command('tsc', ['-p', '.']),
+  lint: () => command('biome', ['check', '--error-on-warnings', '.']),
+  proto: () => command('buf', ['lint']),
+  generated: () => command('scripts/check-generated', []),
+  shim: () => command('make', ['--silent', '-C', 'packages/shim', 'test']),
+  unit: () => vitest('unit'),
+  local: () => vitest('local'),
+  vm: () => vitest('vm'),
+};
+
+async function main(): Promise<void> {
+  const wanted = process.argv.slice(2);
+  for (const name of wanted)
+    if (!(name in tiers)) throw new Error(`no tier ${name}; there are ${Object.keys(tiers).join(', ')}`);
+  const before = await onMachine();
+  const rows: { name: string; seconds: number; outcome: Outcome }[] = [];
+  for (const [name, run] of Object.entries(tiers)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    console.log(`\n── ${name}`);
+    const start = performance.now();
+    const outcome = await run();
+    rows.push({ name, seconds: (performance.now() - start) / 1000, outcome });
+  }
+  rows.push({ name: 'left behind', seconds: 0, outcome: await leftBehind(before) });
+
+  console.log('');
+  for (const { name, seconds, outcome } of rows) {
+    const result = `${String(outcome.passed).padStart(5)} passed ${String(outcome.failed).padStart(4)} failed`;
+    console.log(`${name.padEnd(12)}${result}${seconds.toFixed(1).padStart(8)} s`);
+    for (const failure of outcome.failures) console.log(`    failed: ${failure}`);
+  }
+  const passed = rows.reduce((sum, row) => sum + row.outcome.passed, 0);
+  const failed = rows.reduce((sum, row) => sum + row.outcome.failed, 0);
+  console.log(`\n${passed} passed, ${failed} failed`);
+  process.exitCode = failed === 0 ? 0 : 1;
+}
+
+function run(file: string, args: readonly string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    child.on('error', reject);
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+}
+
+/** One command is one test. */
+async function command(file: string, args: readonly string[]): Promise<Outcome> {
+  const code = await run(file, args);
+  if (code === 0) return { passed: 1, failed: 0, failures: [] };
+  return { passed: 0, failed: 1, failures: [`${file} ${args.join(' ')} ended with ${code}`] };
+}
+
+interface VitestReport {
+  readonly numPassedTests: number;
+  readonly numTotalTests: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+  }[];
+}
+
+async function vitest(project: string): Promise<Outcome> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'coracle-report-'));
+  try {
+    const file = path.join(folder, 'report.json');
+    const code = await run('vitest', [
+      'run',
+      '--project',
+      project,
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${file}`,
+    ]);
+    const report = JSON.parse(await readFile(file, 'utf8')) as VitestReport;
+    const failures = report.testResults.flatMap((result) => {
+      const bad = result.assertionResults.filter((test) => test.status !== 'passed');
+      const where = path.relative(process.cwd(), result.name);
+      if (bad.length > 0) return bad.map((test) => `${where}: ${test.fullName} (${test.status})`);
+      return result.status === 'passed' ? [] : [`${where} could not run`];
+    });
+    // An error outside of any test fails the run too.
+    if (code !== 0 && failures.length === 0) failures.push(`vitest --project ${project} ended with ${code}`);
+    if (report.numTotalTests === 0) failures.push(`vitest --project ${project} found no test`);
+    return { passed: report.numPassedTests, failed: failures.length, failures };
+  } catch (error) {
+    return {
+      passed: 0,
+      failed: 1,
+      failures: [`vitest --project ${project} gave no report: ${(error as Error).message}`],
+    };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const ours = /^(qemu-system|virtiofsd|coracle|crun|node)/;
+
+/** Processes that a test may leave, mounts and folders of ours, as text that can be compared. */
+async function onMachine(): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    const exe = await readlink(`/proc/${pid}/exe`).catch(() => '');
+    const name = path.basename(exe);
+    if (!ours.test(name)) continue;
+    const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))
+      .split('\0')
+      .slice(0, 4)
+      .join(' ');
+    found.add(`process ${pid} ${words}`);
+  }
+  for (const line of (await readFile('/proc/mounts', 'utf8')).split('\n')) {
+    if (line.includes('coracle')) found.add(`mount ${line}`);
+  }
+  for (const name of await readdir(tmpdir()))
+    if (name.startsWith('coracle-')) found.add(`folder ${path.join(tmpdir(), name)}`);
+  for (const name of await readdir('/run').catch(() => []))
+    if (name === 'coracle') found.add('folder /run/coracle');
+  return found;
+}
+
+/** Waits, with a deadline, until nothing is there that was not there before: a daemon may be on its way out. */
+async function leftBehind(before: ReadonlySet<string>): Promise<Outcome> {
+  const deadline = performance.now() + 15_000;
+  for (;;) {
+    const left = [...(await onMachine())].filter((thing) => !before.has(thing));
+    if (left.length === 0) return { passed: 1, failed: 0, failures: [] };
+    if (performance.now() > deadline) return { passed: 0, failed: left.length, failures: left };
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+await main();
