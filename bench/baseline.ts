@@ -1,0 +1,129 @@
+/**
+ * Baselines in a VM of their own, with the same kernel, devices and QEMU as a sandbox: bare boot to init, dd
+ * over the virtio-serial port with a trivial peer, crun exec alone (bench/guest/agent.js does the guest's part).
+ */
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createQemuDriver, type Vm } from '@coracle/vm';
+
+const root = path.dirname(import.meta.dirname);
+
+export interface Baseline {
+  /** QEMU's start to the first line of the initial RAM disk's init, ms; one per boot. */
+  readonly bootToInitMs: number[];
+  /** MB/s, one per round. */
+  readonly ddOut: number[];
+  readonly ddIn: number[];
+  readonly crunExecMs: number[];
+}
+
+export async function measureBaseline(rounds: number): Promise<Baseline> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'coracle-bench-'));
+  try {
+    const image = path.join(folder, 'image');
+    execFileSync(
+      path.join(root, 'bin/coracle-image'),
+      ['build', path.join(root, 'images/base'), '--output', image, '--agent', path.join(root, 'bench/guest')],
+      { stdio: ['ignore', 'ignore', 'inherit'] },
+    );
+    const bootToInitMs: number[] = [];
+    for (let i = 0; i < rounds - 1; i++) {
+      const { vm, initMs } = await boot(folder, image);
+      bootToInitMs.push(initMs);
+      await vm.stop({ force: true });
+    }
+    const { vm, initMs } = await boot(folder, image);
+    bootToInitMs.push(initMs);
+    try {
+      return { bootToInitMs, ...(await measureIn(vm, rounds)) };
+    } finally {
+      await vm.stop({ force: true });
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function boot(folder: string, image: string): Promise<{ vm: Vm; initMs: number }> {
+  const directory = mkdtempSync(path.join(folder, 'vm-'));
+  const start = performance.now();
+  const vm = await createQemuDriver().start({
+    directory,
+    memoryBytes: 512 * 1024 * 1024,
+    vcpus: 1,
+    image,
+    shares: [],
+  });
+  const console = path.join(directory, 'console.log');
+  while (!readFileSync(console, 'utf8').includes('coracle-boot: initrd')) {
+    if (performance.now() - start > 60_000)
+      throw new Error(`the baseline's guest did not reach init: ${console}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return { vm, initMs: performance.now() - start };
+}
+
+async function measureIn(vm: Vm, rounds: number): Promise<Omit<Baseline, 'bootToInitMs'>> {
+  const socket = net.connect(vm.linkPath);
+  await once(socket, 'connect');
+  const peer = new TrivialPeer(socket);
+  const mib = 32;
+  const ddOut: number[] = [];
+  const ddIn: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    socket.write(`out ${mib}\n`);
+    await peer.skip(mib * 1024 * 1024);
+    const { ms } = (await peer.answer()) as { ms: number };
+    ddOut.push((mib * 1.048576) / (ms / 1000));
+    socket.write(`in ${mib}\n`);
+    await peer.answer();
+    const block = Buffer.alloc(1024 * 1024);
+    for (let sent = 0; sent < mib; sent++) if (!socket.write(block)) await once(socket, 'drain');
+    const answer = (await peer.answer()) as { ms: number };
+    ddIn.push((mib * 1.048576) / (answer.ms / 1000));
+  }
+  socket.write(`exec ${rounds * 4}\n`);
+  const { ms } = (await peer.answer()) as { ms: number[] };
+  socket.write('quit\n');
+  socket.destroy();
+  return { ddOut, ddIn, crunExecMs: ms };
+}
+
+/** Counts bytes, then reads lines: as little as a peer can do. */
+class TrivialPeer {
+  #toSkip = 0;
+  #text = '';
+  #wake: () => void = () => undefined;
+
+  constructor(socket: net.Socket) {
+    socket.on('data', (chunk) => {
+      const skipped = Math.min(this.#toSkip, chunk.length);
+      this.#toSkip -= skipped;
+      if (skipped < chunk.length) this.#text += chunk.toString('latin1', skipped);
+      this.#wake();
+    });
+  }
+
+  async skip(bytes: number): Promise<void> {
+    this.#toSkip = bytes;
+    await this.#until(() => this.#toSkip === 0);
+  }
+
+  async answer(): Promise<unknown> {
+    await this.#until(() => this.#text.includes('\n'));
+    const end = this.#text.indexOf('\n');
+    const line = this.#text.slice(0, end);
+    this.#text = this.#text.slice(end + 1);
+    const answer = JSON.parse(line) as { error?: string };
+    if (answer.error !== undefined) throw new Error(`the baseline's guest: ${answer.error}`);
+    return answer;
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+}
