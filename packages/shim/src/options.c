@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "limits.h"
+#include "bounds.h"
 
 enum { SOCKET = 256, SANDBOX, PROCESS, STDIN, TERMINAL, NAME, READY_FD, START_PROXY, CONSOLE, EXIT_FILE };
 

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "limits.h"
+#include "bounds.h"
 #include "ring.h"
 
 /* stdin and the control stream. ring holds [base, end). */

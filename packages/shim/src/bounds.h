@@ -1,6 +1,6 @@
 /* Every size of the shim, with its reason. Those of docs/protocol.md carry its words. */
-#ifndef CORACLE_LIMITS_H
-#define CORACLE_LIMITS_H
+#ifndef CORACLE_BOUNDS_H
+#define CORACLE_BOUNDS_H
 
 #include <stdint.h>
 
