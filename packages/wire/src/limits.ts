@@ -22,3 +22,8 @@ export const MAX_CLIENT_QUEUE_BYTES = 16 * 1024 * 1024;
 /** Results kept for repeated idempotency keys. */
 export const REMEMBERED_CALLS = 1024;
 export const MAX_PROCESS_NUMBER = 2 ** 30 - 1;
+/**
+ * A peer that says a stream begins above this lies: 4 PiB were never sent. It keeps all sums of offsets,
+ * windows and lengths exact in a double.
+ */
+export const MAX_START_OFFSET = 2 ** 52;

@@ -8,6 +8,7 @@
  */
 import { violation } from './errors.ts';
 import { encodeFrame, FrameType } from './frame.ts';
+import { MAX_START_OFFSET } from './limits.ts';
 import { type Credit, encodeWindow } from './payloads.ts';
 import { describeStream } from './streams.ts';
 
@@ -19,6 +20,10 @@ export class ReceiveStream {
   #limit: number;
   /** `delivered` as last told to the sender. */
   #told = 0;
+  /** `delivered` as told with the present attachment. */
+  #attachedAt = 0;
+  /** An earlier attachment has sent everything up to its end of file: what others send is discarded. */
+  #sealed = false;
   #final: number | undefined;
   #stopped = false;
   #generation = 0;
@@ -45,15 +50,25 @@ export class ReceiveStream {
   get complete(): boolean {
     return this.#final !== undefined && (this.#stopped || this.#delivered >= this.#final);
   }
+  /**
+   * True when an earlier attachment has ended the stream and all of it was received. The receiver sends
+   * `stopFrame()` after such an attach, since another sender may believe that it can write.
+   */
+  get sealed(): boolean {
+    return this.#sealed;
+  }
   /** Bytes received and not yet delivered. */
   get held(): number {
     return this.#expected - this.#delivered;
   }
 
-  /** For an attachment with `generation`: where this end stands and what it grants. */
+  /**
+   * For an attachment with `generation`: where this end stands and what it grants. WINDOW frames that come
+   * of `deliver` from now on may be sent behind the ATTACH, before it is answered, and must not be dropped.
+   */
   attach(generation: number): Credit {
     this.#generation = generation;
-    this.#told = this.#delivered;
+    this.#told = this.#attachedAt = this.#delivered;
     this.#limit = this.#delivered + this.windowBytes;
     return { delivered: this.#delivered, limit: this.#limit };
   }
@@ -61,13 +76,20 @@ export class ReceiveStream {
   /** For the agent's answer to a client: the client sends from `expected`, since the agent keeps what it holds. */
   answerAttach(generation: number): Credit {
     const { limit } = this.attach(generation);
+    if (this.#final !== undefined) {
+      if (this.#final === this.#expected) this.#sealed = true;
+      // Bytes before the end were lost. Whoever said where it is says so again, and another may have other bytes.
+      else if (!this.#stopped) this.#final = undefined;
+    }
     return { delivered: this.#expected, limit };
   }
 
   /** Bytes before `start` were delivered to an earlier owner. */
   startAt(start: number): void {
-    if (start < this.#delivered) {
-      throw violation(`${describeStream(this.id)} starts at ${start}, behind ${this.#delivered}`);
+    if (start > MAX_START_OFFSET) throw violation(`${describeStream(this.id)} starts at ${start}`);
+    // Not compared with `delivered`, which may have moved on since it was told.
+    if (start < this.#attachedAt) {
+      throw violation(`${describeStream(this.id)} starts at ${start}, behind ${this.#attachedAt}`);
     }
     if (start > this.#expected) this.#expected = start;
     if (start > this.#delivered) this.#delivered = start;
@@ -84,7 +106,8 @@ export class ReceiveStream {
       throw violation(`gap in ${describeStream(this.id)}: expected ${this.#expected}, got ${offset}`);
     if (end > this.#limit)
       throw violation(`${describeStream(this.id)} sends to ${end} with credit to ${this.#limit}`);
-    if (this.#final !== undefined && end > this.#final)
+    if (this.#sealed) return payload.subarray(payload.length);
+    if (this.#final !== undefined && end > this.#final && !this.#stopped)
       throw violation(`${describeStream(this.id)} sends to ${end} beyond its end ${this.#final}`);
     const known = this.#expected - offset;
     if (known >= payload.length) return payload.subarray(payload.length);
@@ -98,16 +121,23 @@ export class ReceiveStream {
 
   /**
    * EOF or EXIT has given the final offset.
+   * @returns the last WINDOW frame to send, when everything up to the end is delivered but was not yet told
    * @throws RpcError invalid_argument when it changes, or lies before bytes that were received
    */
-  end(final: number): void {
+  end(final: number): Buffer | undefined {
+    if (this.#sealed) return undefined;
+    if (this.#stopped) {
+      this.#final ??= final;
+      return undefined;
+    }
     if (this.#final !== undefined && this.#final !== final) {
       throw violation(`the end of ${describeStream(this.id)} moves from ${this.#final} to ${final}`);
     }
-    if (final < this.#expected && !this.#stopped) {
+    if (final < this.#expected) {
       throw violation(`${describeStream(this.id)} ends at ${final}, received were ${this.#expected}`);
     }
     this.#final = final;
+    return this.#window();
   }
 
   /**
@@ -115,7 +145,13 @@ export class ReceiveStream {
    * @returns the WINDOW frame to send now, or undefined while less than a quarter of the window is new
    */
   deliver(length: number): Buffer | undefined {
-    this.#delivered += length;
+    // After `stop`, and when an earlier owner was ahead, these bytes count as delivered already.
+    if (this.#stopped) return undefined;
+    this.#delivered = Math.min(this.#delivered + length, this.#expected);
+    return this.#window();
+  }
+
+  #window(): Buffer | undefined {
     if (this.#generation === 0 || this.#stopped) return undefined;
     const untold = this.#delivered - this.#told;
     if (untold === 0) return undefined;
@@ -135,6 +171,11 @@ export class ReceiveStream {
   stop(): Buffer {
     this.#stopped = true;
     this.#delivered = this.#expected;
+    return this.stopFrame();
+  }
+
+  /** A STOP frame for the present attachment. */
+  stopFrame(): Buffer {
     return encodeFrame({ type: FrameType.STOP, id: this.id, generation: this.#generation });
   }
 }

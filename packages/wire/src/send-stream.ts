@@ -9,7 +9,8 @@
  */
 import { RpcError, violation } from './errors.ts';
 import { allocateFrame, encodeFrame, FrameType, writeHeader } from './frame.ts';
-import { HEADER_BYTES, MAX_PAYLOAD_BYTES } from './limits.ts';
+import { HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_START_OFFSET } from './limits.ts';
+import { CONTROL_RECORD_BYTES } from './payloads.ts';
 import { describeStream } from './streams.ts';
 
 export interface SendStreamEvents {
@@ -22,9 +23,17 @@ export interface SendStreamEvents {
 }
 
 export interface SendStreamOptions {
-  /** How many bytes it keeps for the receiver at most; `push` beyond it is the caller's mistake. */
+  /**
+   * How many bytes it keeps for the receiver at most; `push` beyond it is the caller's mistake. At least a
+   * quarter of the receiver's window, which is what the receiver may deliver without telling.
+   */
   readonly retentionBytes: number;
 }
+
+/** Pieces below this are copied into a common block. */
+const SMALL_BYTES = 4096;
+const BLOCK_BYTES = 32 * 1024;
+const NO_BLOCK = Buffer.alloc(0);
 
 export class SendStream {
   readonly id: number;
@@ -39,12 +48,17 @@ export class SendStream {
   /** Where `next` stands: chunk index and position in it, so that sending is not a search. */
   #cursor = 0;
   #cursorAt = 0;
+  /** Where small pieces are joined; the part up to `#blockFilled` is in use and does not change any more. */
+  #block: Buffer = NO_BLOCK;
+  #blockFilled = 0;
   #base = 0;
   #next = 0;
   #end = 0;
   #limit = 0;
-  /** Highest offset ever sent, which the receiver may have delivered. */
+  /** Highest offset ever sent, which the receiver may have delivered. At least `next`: a re-attach sets that back. */
   #sent = 0;
+  /** `delivered` as the receiver told it last. `base` may be ahead of it: see `resume`. */
+  #acknowledged = 0;
   #final: number | undefined;
   #finalSent = false;
   #stopped = false;
@@ -88,17 +102,14 @@ export class SendStream {
     return this.#final !== undefined && this.#base === this.#final;
   }
 
-  /** Takes bytes from the source and owns them from now on. After STOP they are counted and dropped. */
+  /** Takes bytes from the source and owns them from now on. After STOP they are dropped. */
   push(bytes: Uint8Array): void {
-    if (bytes.length === 0) return;
+    if (bytes.length === 0 || this.#stopped) return;
     if (this.#final !== undefined)
       throw new RpcError('internal', `bytes after the end of ${describeStream(this.id)}`);
     this.#end += bytes.length;
-    if (this.#stopped) {
-      this.#skipToEnd();
-      return;
-    }
-    this.#chunks.push(bytes);
+    if (bytes.length < SMALL_BYTES) this.#join(bytes);
+    else this.#chunks.push(bytes);
     if (this.#attached) this.#events.ready(this);
   }
 
@@ -122,38 +133,59 @@ export class SendStream {
       );
     }
     const start = Math.max(from, this.#base);
-    this.#generation = generation;
-    this.#attached = true;
-    this.#limit = limit;
-    this.#finalSent = false;
+    const freed = start > this.#base;
+    this.#acknowledged = start;
+    this.#begin(limit, generation);
     this.#moveBase(start);
     this.#rewind(start);
     this.#events.ready(this);
+    // The WINDOW that would have said so may have been lost with the last connection.
+    if (freed) this.#events.room(this);
     return start;
   }
 
   /**
-   * For a sender that attaches itself: the receiver expects `next` and grants credit up to `limit`.
-   * A sender that is new to the stream begins there.
-   * @throws RpcError data_loss when the receiver expects bytes that were let go, or that never existed
+   * For a sender that attaches itself: the receiver expects `next` and grants credit up to `limit`. What it
+   * has received it keeps, so it is let go here. When others have sent before, and nothing of this sender
+   * is under way, its numbers begin at `next`.
+   * @throws RpcError data_loss when the receiver expects bytes that were let go, or has bytes of another sender
    */
   resume(next: number, limit: number, generation: number): void {
-    if (this.#end === 0 && this.#sent === 0) {
-      this.#base = this.#next = this.#end = this.#sent = this.#chunksFrom = next;
+    if (next > MAX_START_OFFSET) throw violation(`${describeStream(this.id)} resumed at offset ${next}`);
+    if (!this.#stopped) {
+      if (next > this.#sent && this.#base === this.#sent) this.#renumber(next - this.#base);
+      if (next < this.#base || next > this.#sent) {
+        throw new RpcError(
+          'data_loss',
+          `the receiver of ${describeStream(this.id)} expects offset ${next}; kept are ${this.#base} to ${this.#sent}`,
+        );
+      }
     }
-    if (next < this.#base || next > this.#end) {
-      throw new RpcError(
-        'data_loss',
-        `the receiver of ${describeStream(this.id)} expects offset ${next}; kept are ${this.#base} to ${this.#end}`,
-      );
+    const freed = !this.#stopped && next > this.#base;
+    this.#begin(limit, generation);
+    if (!this.#stopped) {
+      this.#moveBase(next);
+      this.#rewind(next);
     }
+    this.#events.ready(this);
+    if (freed) this.#events.room(this);
+  }
+
+  #begin(limit: number, generation: number): void {
     this.#generation = generation;
     this.#attached = true;
     this.#limit = limit;
     this.#finalSent = false;
-    this.#sent = Math.max(this.#sent, next);
-    this.#rewind(next);
-    this.#events.ready(this);
+  }
+
+  /** Moves all offsets of bytes that nobody has seen yet. */
+  #renumber(by: number): void {
+    this.#base += by;
+    this.#next += by;
+    this.#sent += by;
+    this.#end += by;
+    this.#chunksFrom += by;
+    if (this.#final !== undefined) this.#final += by;
   }
 
   /** The receiver is gone: nothing is sent until the next attach. */
@@ -169,33 +201,49 @@ export class SendStream {
     if (this.#stopped) return;
     if (delivered > this.#sent)
       throw violation(`WINDOW for ${describeStream(this.id)} at ${delivered}, sent were ${this.#sent}`);
-    if (delivered < this.#base)
-      throw violation(`WINDOW for ${describeStream(this.id)} goes back from ${this.#base} to ${delivered}`);
+    if (delivered < this.#acknowledged)
+      throw violation(
+        `WINDOW for ${describeStream(this.id)} goes back from ${this.#acknowledged} to ${delivered}`,
+      );
     if (limit < this.#limit) throw violation(`WINDOW for ${describeStream(this.id)} takes credit back`);
     const grew = limit > this.#limit;
     this.#limit = limit;
+    this.#acknowledged = delivered;
     const freed = delivered > this.#base;
-    this.#moveBase(delivered);
+    if (freed) {
+      this.#moveBase(delivered);
+      // After a re-attach it may have delivered bytes that it had, and that were to be sent again.
+      if (this.#next < delivered) this.#rewind(delivered);
+    }
     // After an attach, what the receiver held all the time may be delivered before it was sent again.
     if (delivered > this.#next) this.#rewind(delivered);
     if (grew) this.#events.ready(this);
     if (freed) this.#events.room(this);
   }
 
-  /** STOP has come: the receiver takes no more. */
+  /**
+   * STOP has come: the receiver takes no more. The stream ends where it stands, for every later receiver too:
+   * `final` is the offset to say in EXIT.
+   */
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
+    this.#final ??= this.#end;
     this.#skipToEnd();
     this.#events.stopped(this);
     this.#events.room(this);
+    if (this.#attached) this.#events.ready(this);
   }
 
   /** The next frame to send (DATA, or EOF), or undefined when there is nothing or no credit. */
   pull(): Buffer | undefined {
     if (!this.#attached) return undefined;
     const length = Math.min(this.#end, this.#limit) - this.#next;
-    if (length > 0 && !this.#stopped) return this.#pullData(Math.min(length, MAX_PAYLOAD_BYTES));
+    if (length > 0 && !this.#stopped) {
+      const most = Math.min(length, MAX_PAYLOAD_BYTES);
+      const wanted = this.urgent ? most - (most % CONTROL_RECORD_BYTES) : most;
+      return wanted > 0 ? this.#pullData(wanted) : undefined;
+    }
     if (this.#final !== undefined && this.#next === this.#final && !this.#finalSent) {
       this.#finalSent = true;
       return encodeFrame({
@@ -208,8 +256,7 @@ export class SendStream {
     return undefined;
   }
 
-  #pullData(wanted: number): Buffer {
-    const length = this.urgent ? wanted - (wanted % 8) : wanted;
+  #pullData(length: number): Buffer {
     const bytes = allocateFrame(length);
     let filled = 0;
     while (filled < length) {
@@ -232,6 +279,27 @@ export class SendStream {
     this.#next += length;
     if (this.#next > this.#sent) this.#sent = this.#next;
     return bytes;
+  }
+
+  /** Copies small pieces behind each other: a program that writes byte by byte must not cost an object each. */
+  #join(bytes: Uint8Array): void {
+    if (this.#block.length - this.#blockFilled < bytes.length) {
+      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+      this.#blockFilled = 0;
+    }
+    const from = this.#blockFilled;
+    this.#block.set(bytes, from);
+    this.#blockFilled = from + bytes.length;
+    const last = this.#chunks.at(-1);
+    if (last === undefined || last.buffer !== this.#block.buffer || last.byteOffset + last.length !== from) {
+      this.#chunks.push(this.#block.subarray(from, this.#blockFilled));
+      return;
+    }
+    if (this.#cursor === this.#chunks.length) {
+      this.#cursor--;
+      this.#cursorAt = last.length;
+    }
+    this.#chunks[this.#chunks.length - 1] = this.#block.subarray(last.byteOffset, this.#blockFilled);
   }
 
   #moveBase(base: number): void {
@@ -263,6 +331,8 @@ export class SendStream {
   }
 
   #skipToEnd(): void {
+    this.#block = NO_BLOCK;
+    this.#blockFilled = 0;
     this.#chunks = [];
     this.#base = this.#next = this.#sent = this.#chunksFrom = this.#end;
     this.#cursor = 0;
