@@ -33,7 +33,7 @@ export interface BuildOptions {
   lock?: string;
   /** Default: `cacheFolder()`. */
   cache?: string;
-  /** false: build even when the cache has this image. Packages are taken from the cache all the same. */
+  /** false: neither take the image from the cache nor keep it there. Packages are cached all the same. */
   useCache?: boolean;
   /** Take the archive's current version of packages that are not pinned or are gone, and update the lock file. */
   updateMissing?: boolean;
@@ -89,11 +89,13 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   await atomicFolder(output, (folder, scratch) =>
     makeImage(folder, scratch, inputs, archives, progress, signal),
   );
-  await progress.step('keep the image in the cache', async () => {
-    const kept = cachedPath(cache, inputs);
-    await atomicFolder(kept, (folder) => copyImage(output, folder));
-    await touchAndTrim(dirname(kept), kept);
-  });
+  if (options.useCache !== false) {
+    await progress.step('keep the image in the cache', async () => {
+      const kept = cachedPath(cache, inputs);
+      await atomicFolder(kept, (folder) => copyImage(output, folder));
+      await touchAndTrim(dirname(kept), kept);
+    });
+  }
   return { image: await loadImage(output), cached: false };
 }
 

@@ -54,4 +54,5 @@ test('cacheFolder follows CORACLE_CACHE, then XDG_CACHE_HOME, then HOME', () => 
   expect(cacheFolder({ CORACLE_CACHE: '/c', XDG_CACHE_HOME: '/x', HOME: '/h' })).toBe('/c');
   expect(cacheFolder({ XDG_CACHE_HOME: '/x', HOME: '/h' })).toBe('/x/coracle');
   expect(cacheFolder({ HOME: '/h' })).toBe('/h/.cache/coracle');
+  expect(cacheFolder({})).toBe('/var/cache/coracle');
 });

@@ -1,12 +1,13 @@
 import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 
-/** The folder for what can be made or fetched again: `$CORACLE_CACHE`, or `coracle` in the user's cache folder. */
+/** The folder for what can be made or fetched again; the same for all of Coracle's programs. */
 export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
-  if (environment.CORACLE_CACHE) return environment.CORACLE_CACHE;
-  const base = environment.XDG_CACHE_HOME || join(environment.HOME || homedir(), '.cache');
-  return join(base, 'coracle');
+  const { CORACLE_CACHE: own, XDG_CACHE_HOME: user, HOME: home } = environment;
+  if (own) return own;
+  if (user) return join(user, 'coracle');
+  // Engines call us with an empty environment.
+  return home ? join(home, '.cache', 'coracle') : '/var/cache/coracle';
 }
 
 /** Finished images are 75 MB each, and every change of the agent makes a new one. */
