@@ -101,7 +101,7 @@ const qemuRemedies: readonly (readonly [RegExp, string])[] = [
   ],
   [/failed to initialize kvm/i, 'KVM does not work here: set accel = "auto" or "tcg".'],
   [
-    /could not load kernel|invalid kernel header|error reading/i,
+    /could not load kernel|linux kernel too old|invalid kernel header|error reading/i,
     'The kernel in the image is damaged: build the image again with `make image`.',
   ],
   [/No space left on device/i, 'The disk with the state folder is full.'],

@@ -39,6 +39,7 @@ export function createLocalDriver({ agentEntry }: LocalDriverOptions): VmDriver 
         driver: 'local',
         state: 'starting',
         createdAt: new Date().toISOString(),
+        shares: [],
         helpers: {},
       };
       writeRecord(directory, base);

@@ -17,6 +17,7 @@ export interface ProbeOptions {
   readonly qemu: string;
   readonly image: Pick<VmImage, 'kernel' | 'initrd' | 'bootDigest'>;
   readonly cacheDirectory?: string;
+  readonly deadlineMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((message: string) => void) | undefined;
 }
@@ -72,7 +73,8 @@ function readProbe(path: string): KvmProbe | undefined {
 }
 
 /** Boots the real kernel under KVM until the initrd speaks. Rejects only when aborted. */
-export async function trialBoot({ qemu, image, signal }: ProbeOptions): Promise<KvmProbe> {
+export async function trialBoot(options: ProbeOptions): Promise<KvmProbe> {
+  const { qemu, image, signal, deadlineMs = probeDeadlineMs } = options;
   signal?.throwIfAborted();
   const startedMs = performance.now();
   // setpriv(1) sees to it that QEMU dies with us, should we be killed while a hung guest runs.
@@ -84,7 +86,7 @@ export async function trialBoot({ qemu, image, signal }: ProbeOptions): Promise<
   let console = '';
   let stderr = '';
   const outcome = await new Promise<'initrd' | 'deadline' | 'ended' | 'aborted' | Error>((resolve) => {
-    const timer = setTimeout(resolve, probeDeadlineMs, 'deadline');
+    const timer = setTimeout(resolve, deadlineMs, 'deadline');
     const onAbort = () => resolve('aborted');
     signal?.addEventListener('abort', onAbort);
     child.stdout.setEncoding('latin1').on('data', (text: string) => {

@@ -116,6 +116,7 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
     image: spec.image,
     memoryBytes: spec.memoryBytes,
     vcpus: spec.vcpus,
+    shares: shares.map((share) => share.tag),
     helpers: {},
   };
   const note = (change: Partial<VmRecord>) => {

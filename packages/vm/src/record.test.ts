@@ -11,6 +11,7 @@ const record: VmRecord = {
   createdAt: '2026-01-01T00:00:00.000Z',
   accel: 'tcg',
   main: { pid: 12, startTicks: 34 },
+  shares: [],
   helpers: { pod: { pid: 56, startTicks: 78 } },
 };
 

@@ -16,6 +16,8 @@ export interface VmRecord {
   readonly vcpus?: number;
   /** The process that is the VM: QEMU, or the agent of the local driver. */
   readonly main?: ProcessIdentity;
+  /** Tags of the shares: their sockets and folders have to be removed. */
+  readonly shares: readonly string[];
   /** virtiofsd processes, by share tag. */
   readonly helpers: Readonly<Record<string, ProcessIdentity>>;
 }

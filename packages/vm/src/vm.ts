@@ -96,7 +96,7 @@ export async function stopVm(directory: string, force: boolean): Promise<void> {
   for (let owned = findOwned(directory); owned.length > 0; owned = findOwned(directory)) {
     await endProcesses(owned, 0);
   }
-  removeRuntimeFiles(directory, Object.keys(record?.helpers ?? {}));
+  removeRuntimeFiles(directory, record?.shares ?? []);
   if (record !== undefined && record.state !== 'stopped')
     writeRecord(directory, { ...record, state: 'stopped' });
 }
@@ -126,7 +126,7 @@ function removeRuntimeFiles(directory: string, tags: readonly string[]): void {
 
 /** Undoes a start that failed: as `stopVm` by force, and not even a log is left. */
 export async function eraseVm(directory: string): Promise<void> {
-  const tags = Object.keys(readRecord(directory)?.helpers ?? {});
+  const tags = readRecord(directory)?.shares ?? [];
   await stopVm(directory, true);
   const paths = vmPaths(directory);
   const files = [paths.record, paths.console, paths.qemuLog, paths.agentLog, ...tags.map(paths.fsLog)];
