@@ -97,7 +97,7 @@ describe('coracle-image build', () => {
     let said = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      // The longest step comes next, with mkfs.erofs running.
+      // The longest step comes next, with mkfs.erofs running. What is said after that sends further signals.
       if (said.includes('put the root filesystem together')) child.kill('SIGINT');
     });
     const [code] = await once(child, 'close');

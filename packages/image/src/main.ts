@@ -23,8 +23,10 @@ async function main(args: string[]): Promise<number> {
   const command = commands[name];
   if (!command) throw new ImageError('usage', `there is no command ${name}`);
   const interrupt = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.once(signal, () => interrupt.abort());
+  // Not `once`: an impatient second Ctrl-C must not stop the tidying up.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => interrupt.abort());
+  }
   try {
     await command.run(rest, interrupt.signal);
     return 0;
