@@ -21,6 +21,7 @@ export { checkSocketPath, maxSocketPathBytes, type VmPaths, vmPaths } from './di
 export type { Share, Vm, VmDriver, VmExit, VmSpec, VmStartOptions, VmStatus } from './driver.ts';
 export { QmpError, VmError, type VmErrorCode } from './errors.ts';
 export { findQemu, findVirtiofsd, type HostPrograms } from './host.ts';
+export { findOwned, isAlive, type ProcessIdentity } from './identity.ts';
 export { openImage, type VmImage } from './image.ts';
 export { createLocalDriver, type LocalDriverOptions } from './local.ts';
 export { cacheDirectory, probeKvm } from './probe.ts';

@@ -1,0 +1,190 @@
+/**
+ * Virtual machines with real QEMU and the real image: one boots, is found and steered by others than its
+ * starter and leaves nothing; broken images say where they broke; whoever is killed and whenever, `stop`
+ * cleans up. What runs inside the guest is tested elsewhere.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  bootFailure,
+  bootReport,
+  createQemuDriver,
+  findOwned,
+  openVm,
+  readRecord,
+  stopVm,
+  type Vm,
+  type VmSpec,
+} from '@coracle/vm';
+import { expect, onTestFinished, test } from 'vitest';
+import { guestImage } from './guest-image.ts';
+
+const tcg = createQemuDriver({ accel: 'tcg' });
+const bootTimeoutMs = 60_000;
+
+async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = bootTimeoutMs) {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await delay(10);
+  }
+}
+
+function fixture() {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-'));
+  const directory = join(folder, 'vm');
+  mkdirSync(directory, { mode: 0o700 });
+  const source = join(folder, 'source');
+  mkdirSync(source);
+  onTestFinished(async () => {
+    await stopVm(directory, true);
+    rmSync(folder, { recursive: true });
+  });
+  const share = { tag: 'coracle', binds: [{ name: 'web/rootfs', source }] };
+  const spec: VmSpec = { directory, image: guestImage(), memoryBytes: 384 << 20, vcpus: 1, shares: [share] };
+  return { folder, directory, spec };
+}
+
+/** The image with one file of its own, the others being links. */
+function imageWith(folder: string, name: string, change: (path: string) => void): string {
+  const image = join(folder, 'image');
+  mkdirSync(image);
+  for (const file of ['vmlinuz', 'initrd.img', 'rootfs.erofs', 'manifest.json']) {
+    if (file === name) copyFileSync(join(guestImage(), file), join(image, file));
+    else symlinkSync(join(guestImage(), file), join(image, file));
+  }
+  change(join(image, name));
+  return image;
+}
+
+async function failedBoot(vm: Vm) {
+  await vm.waitExit({ signal: AbortSignal.timeout(bootTimeoutMs) });
+  return bootFailure(vm.directory, 'the guest ended while it booted');
+}
+
+/** Nothing runs, nothing listens; only the record and the logs are there, for a report. */
+function expectStopped(directory: string) {
+  expect(findOwned(directory)).toEqual([]);
+  expect(readRecord(directory)?.state ?? 'stopped').toBe('stopped');
+  const logs = ['console.log', 'fs-coracle.log', 'qemu.log', 'vm.json'];
+  expect(readdirSync(directory).filter((name) => !logs.includes(name))).toEqual([]);
+}
+
+test('a VM boots as far as the agent, is paused and resumed by another, and stopped', async () => {
+  const { directory, spec } = fixture();
+  const vm = await tcg.start(spec);
+  expect(vm.accel).toBe('tcg');
+  const other = openVm(directory);
+  expect(other.pids).toEqual(vm.pids);
+  expect(await other.status()).toBe('running');
+  await other.pause();
+  expect(await vm.status()).toBe('paused');
+  await vm.resume();
+  expect(await other.status()).toBe('running');
+  await until('the agent', () => bootReport(directory).stage === 'agent');
+  await expect(tcg.start(spec)).rejects.toMatchObject({ code: 'already-started' });
+  const exits = Promise.all([vm.waitExit(), other.waitExit()]);
+  await Promise.all([other.stop(), vm.stop()]);
+  expect((await exits)[1]).toEqual({ kind: 'gone' });
+  expectStopped(directory);
+  await vm.stop({ force: true });
+  expect(await vm.status()).toBe('gone');
+});
+
+test('a kernel cut in half fails in the stage kernel', async () => {
+  const { folder, spec } = fixture();
+  const image = imageWith(folder, 'vmlinuz', (path) => truncateSync(path, 4_000_000));
+  const error = await failedBoot(await tcg.start({ ...spec, image }));
+  expect(error.report.stage).toBe('kernel');
+  expect(error.message).toMatch(/stage reached: kernel[\s\S]*Booting from ROM[\s\S]*make image/);
+});
+
+test('a damaged root filesystem fails in the stage root, with the words of the initrd', async () => {
+  const { folder, spec } = fixture();
+  const image = imageWith(folder, 'rootfs.erofs', (path) => writeFileSync(path, Buffer.alloc(1 << 20)));
+  const error = await failedBoot(await tcg.start({ ...spec, image }));
+  expect(error.report).toMatchObject({
+    stage: 'root',
+    failure: expect.stringContaining('cannot mount the root'),
+  });
+  expect(error.remedy).toContain('root disk');
+});
+
+test('QEMU killed: the starter learns the signal, virtiofsd goes by itself, stop tidies up', async () => {
+  const { directory, spec } = fixture();
+  const vm = await tcg.start(spec);
+  process.kill(vm.pids[0]!, 'SIGKILL');
+  expect(await vm.waitExit()).toEqual({ kind: 'signalled', signal: 'SIGKILL' });
+  await until('the end of virtiofsd', () => findOwned(directory).length === 0, 10_000);
+  await openVm(directory).stop();
+  expectStopped(directory);
+});
+
+test('virtiofsd killed takes its sandboxed half with it', async () => {
+  const { directory, spec } = fixture();
+  const vm = await tcg.start(spec);
+  await until('both halves of virtiofsd', () => findOwned(directory).length === 3);
+  process.kill(vm.pids[1]!, 'SIGKILL');
+  await until('the end of virtiofsd', () => findOwned(directory).length === 1, 10_000);
+  await vm.stop();
+  expectStopped(directory);
+});
+
+function startElsewhere(spec: VmSpec) {
+  const program = spawn(process.execPath, [join(import.meta.dirname, 'start-vm.ts'), JSON.stringify(spec)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  onTestFinished(() => void program.kill('SIGKILL'));
+  return program;
+}
+
+test('a VM outlives the command that started it', async () => {
+  const { directory, spec } = fixture();
+  const [code] = await once(startElsewhere(spec), 'exit');
+  expect(code).toBe(0);
+  const vm = openVm(directory);
+  expect(await vm.status()).toBe('running');
+  await vm.stop();
+  expectStopped(directory);
+});
+
+test('a starter killed at any moment leaves what stop finds', async () => {
+  for (let afterMs = 0; afterMs <= 200; afterMs += 20) {
+    const { directory, spec } = fixture();
+    const program = startElsewhere(spec);
+    await once(program.stdout, 'data');
+    // Not a wait for something: the moment of the murder is what is varied.
+    await delay(afterMs);
+    program.kill('SIGKILL');
+    if (program.exitCode === null && program.signalCode === null) await once(program, 'exit');
+    await stopVm(directory, true);
+    expectStopped(directory);
+  }
+});
+
+test('a start aborted at any moment leaves nothing', async () => {
+  const reason = new Error('enough');
+  for (let afterMs = 0; afterMs <= 100; afterMs += 20) {
+    const { directory, spec } = fixture();
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(reason), afterMs);
+    const outcome = await tcg.start(spec, { signal: controller.signal }).catch((error: unknown) => error);
+    clearTimeout(timer);
+    if (outcome === reason) expect(readdirSync(directory)).toEqual([]);
+    else await (outcome as Vm).stop({ force: true });
+    expect(findOwned(directory)).toEqual([]);
+  }
+});
