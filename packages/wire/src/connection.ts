@@ -48,6 +48,8 @@ export interface ConnectionOptions {
   readonly manualReceive?: boolean;
 }
 
+/** How long GOAWAY may take to leave; what is not taken by then is dropped with the descriptor. */
+const LAST_WORDS_MS = 1000;
 const ZERO_EPOCH = Buffer.alloc(EPOCH_BYTES);
 
 export class Connection {
@@ -136,11 +138,17 @@ export class Connection {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#outbox.close();
-    // end() lets a GOAWAY leave; destroySoon closes the descriptor afterwards, whatever the peer does.
-    const transport = this.#transport as Duplex & { destroySoon?: () => void };
-    if (transport.destroySoon) transport.destroySoon();
-    else transport.end(() => transport.destroy());
+    this.#release();
     this.#events.closed(error, by);
+  }
+
+  /** Lets a GOAWAY leave, then closes the descriptor: a peer that does not read can't keep it open. */
+  #release(): void {
+    const transport = this.#transport;
+    const timer = setTimeout(() => transport.destroy(), LAST_WORDS_MS);
+    timer.unref();
+    transport.once('close', () => clearTimeout(timer));
+    transport.end(() => transport.destroy());
   }
 
   #newOutbox(): Outbox {
@@ -161,6 +169,8 @@ export class Connection {
   }
 
   #preamble(peer: Preamble): boolean {
+    // Bytes behind a GOAWAY in the same chunk must not open again what has ended.
+    if (this.#state === 'closed') return true;
     if (this.#options.opener) {
       if (!peer.echo.equals(this.#epoch)) return false;
     } else {

@@ -3,7 +3,7 @@
  * little-endian. The trailer holds no zero byte, so a frame that was cut and then filled up with zeros,
  * as on a re-opened virtio-serial port, is recognised as torn.
  */
-import { violation } from './errors.ts';
+import { RpcError, violation } from './errors.ts';
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES, TRAILER_BYTES } from './limits.ts';
 
 export const FrameType = {
@@ -69,6 +69,12 @@ const payloadRange: Record<number, readonly [number, number]> = {
   [FrameType.GOAWAY]: [4, 4 + 4096],
 };
 
+const NO_RANGE = [0, 0] as const;
+
+function describeLength(type: number, length: number, range: readonly [number, number]): string {
+  return `${frameTypeName(type)} with a payload of ${length} bytes, allowed are ${range[0]} to ${range[1]}`;
+}
+
 const EMPTY = Buffer.alloc(0);
 
 export interface FrameFields {
@@ -80,9 +86,16 @@ export interface FrameFields {
   readonly payload?: Uint8Array;
 }
 
-/** A whole frame as bytes that the caller owns. */
+/**
+ * A whole frame as bytes that the caller owns.
+ * @throws RpcError internal for a payload that the type does not allow
+ */
 export function encodeFrame(fields: FrameFields): Buffer {
   const payload = fields.payload ?? EMPTY;
+  const range = payloadRange[fields.type] ?? NO_RANGE;
+  if (payload.length < range[0] || payload.length > range[1]) {
+    throw new RpcError('internal', `cannot send ${describeLength(fields.type, payload.length, range)}`);
+  }
   const bytes = allocateFrame(payload.length);
   bytes.set(payload, HEADER_BYTES);
   writeHeader(bytes, payload.length, fields);
@@ -128,12 +141,18 @@ export function readHeader(bytes: Buffer, at: number): Header {
   if (range === undefined) throw violation(`unknown frame type ${frameTypeName(type)}`);
   if (word >>> 16 !== 0) throw violation(`reserved bits set in ${frameTypeName(type)}`);
   if (length < range[0] || length > range[1]) {
-    throw violation(
-      `${frameTypeName(type)} with a payload of ${length} bytes, allowed are ${range[0]} to ${range[1]}`,
-    );
+    throw violation(describeLength(type, length, range));
   }
   if (flags !== 0 && !(flags === MORE && (type === FrameType.REQUEST || type === FrameType.RESPONSE))) {
     throw violation(`unknown flags 0x${flags.toString(16)} in ${frameTypeName(type)}`);
+  }
+  const offset = readOffset(bytes, at + 16);
+  if (offset > 0) {
+    // DATA, EOF and WINDOW: the first three types.
+    if (type > FrameType.WINDOW) throw violation(`${frameTypeName(type)} with offset ${offset}`);
+    if (type === FrameType.DATA && offset > Number.MAX_SAFE_INTEGER - length) {
+      throw violation(`DATA of ${length} bytes at ${offset} ends above 2^53 - 1`);
+    }
   }
   return {
     length,
@@ -141,7 +160,7 @@ export function readHeader(bytes: Buffer, at: number): Header {
     flags,
     id: bytes.readUInt32LE(at + 8),
     generation: bytes.readUInt32LE(at + 12),
-    offset: readOffset(bytes, at + 16),
+    offset,
   };
 }
 

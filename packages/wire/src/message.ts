@@ -25,9 +25,15 @@ export function encodeMessage(
   return frames;
 }
 
+interface Unfinished {
+  /** Grows by doubling, so that memory follows the bytes whatever parts they come in. */
+  memory: Buffer;
+  length: number;
+}
+
 /** Puts messages together, by id. Holds at most `maxMessages` unfinished ones of 4 MiB. */
 export class MessageAssembler {
-  readonly #parts = new Map<number, { bytes: number; parts: Buffer[] }>();
+  readonly #unfinished = new Map<number, Unfinished>();
   readonly #maxMessages: number;
 
   constructor(maxMessages: number) {
@@ -39,31 +45,39 @@ export class MessageAssembler {
    * @throws RpcError invalid_argument when a message grows too large or too many are unfinished
    */
   add(frame: Frame): Buffer | undefined {
-    const begun = this.#parts.get(frame.id);
     const more = (frame.flags & MORE) !== 0;
-    if (begun === undefined && !more) return Buffer.from(frame.payload);
-    const entry = begun ?? { bytes: 0, parts: [] };
-    entry.bytes += frame.payload.length;
-    if (entry.bytes > MAX_MESSAGE_BYTES)
-      throw violation(`message ${frame.id} is larger than ${MAX_MESSAGE_BYTES} bytes`);
-    entry.parts.push(Buffer.from(frame.payload));
-    if (more) {
-      if (begun === undefined) {
-        if (this.#parts.size >= this.#maxMessages)
-          throw violation(`more than ${this.#maxMessages} unfinished messages`);
-        this.#parts.set(frame.id, entry);
-      }
-      return undefined;
+    let message = this.#unfinished.get(frame.id);
+    if (message === undefined) {
+      if (!more) return Buffer.from(frame.payload);
+      if (this.#unfinished.size >= this.#maxMessages)
+        throw violation(`more than ${this.#maxMessages} unfinished messages`);
+      message = { memory: Buffer.alloc(0), length: 0 };
+      this.#unfinished.set(frame.id, message);
     }
-    this.#parts.delete(frame.id);
-    return Buffer.concat(entry.parts, entry.bytes);
+    append(message, frame);
+    if (more) return undefined;
+    this.#unfinished.delete(frame.id);
+    return message.memory.subarray(0, message.length);
   }
 
   forget(id: number): void {
-    this.#parts.delete(id);
+    this.#unfinished.delete(id);
   }
 
   clear(): void {
-    this.#parts.clear();
+    this.#unfinished.clear();
   }
+}
+
+function append(message: Unfinished, frame: Frame): void {
+  const length = message.length + frame.payload.length;
+  if (length > MAX_MESSAGE_BYTES)
+    throw violation(`message ${frame.id} is larger than ${MAX_MESSAGE_BYTES} bytes`);
+  if (length > message.memory.length) {
+    const grown = Buffer.allocUnsafeSlow(Math.min(MAX_MESSAGE_BYTES, 2 * length));
+    message.memory.copy(grown, 0, 0, message.length);
+    message.memory = grown;
+  }
+  frame.payload.copy(message.memory, message.length);
+  message.length = length;
 }

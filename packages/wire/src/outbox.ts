@@ -19,6 +19,8 @@ export type WriteBytes = (bytes: Buffer, taken: () => void) => void;
 export class Outbox {
   readonly #write: WriteBytes;
   #control: Buffer[] = [];
+  /** Control frames before this index were sent: taking from the front must not move the rest each time. */
+  #controlFirst = 0;
   #controlBytes = 0;
   #urgent: FrameSource[] = [];
   #turns: FrameSource[] = [];
@@ -26,6 +28,9 @@ export class Outbox {
   /** Bytes handed to the transport and not yet taken. */
   #inTransport = 0;
   #pumpQueued = false;
+  #pumping = false;
+  /** A frame that did not fit into the last write. */
+  #held: Buffer | undefined;
   #closed = false;
 
   constructor(write: WriteBytes) {
@@ -56,6 +61,9 @@ export class Outbox {
   close(): void {
     this.#closed = true;
     this.#control = [];
+    this.#controlFirst = 0;
+    this.#controlBytes = 0;
+    this.#held = undefined;
     this.#urgent = [];
     this.#turns = [];
     this.#scheduled.clear();
@@ -72,14 +80,21 @@ export class Outbox {
   }
 
   #pump(): void {
-    while (!this.#closed && this.#inTransport < TRANSPORT_QUEUE_BYTES) {
-      const bytes = this.#nextWrite();
-      if (bytes === undefined) return;
-      this.#inTransport += bytes.length;
-      this.#write(bytes, () => {
-        this.#inTransport -= bytes.length;
-        if (!this.#pumpQueued) this.#pump();
-      });
+    // A transport may take bytes, and say so, before `write` returns.
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      while (!this.#closed && this.#inTransport < TRANSPORT_QUEUE_BYTES) {
+        const bytes = this.#nextWrite();
+        if (bytes === undefined) return;
+        this.#inTransport += bytes.length;
+        this.#write(bytes, () => {
+          this.#inTransport -= bytes.length;
+          if (!this.#pumpQueued) this.#pump();
+        });
+      }
+    } finally {
+      this.#pumping = false;
     }
   }
 
@@ -100,13 +115,15 @@ export class Outbox {
     return first;
   }
 
-  #held: Buffer | undefined;
-
   #nextFrame(most: number): Buffer | undefined {
-    const control = this.#control[0];
+    const control = this.#control[this.#controlFirst];
     if (control !== undefined) {
       if (control.length > most) return undefined;
-      this.#control.shift();
+      this.#controlFirst++;
+      if (this.#controlFirst === this.#control.length || this.#controlFirst >= 1024) {
+        this.#control = this.#control.slice(this.#controlFirst);
+        this.#controlFirst = 0;
+      }
       this.#controlBytes -= control.length;
       return control;
     }
@@ -124,12 +141,16 @@ export class Outbox {
     for (;;) {
       const source = queue.shift();
       if (source === undefined) return undefined;
+      // Not scheduled while it is asked: one that becomes ready just then is to be asked again.
+      this.#scheduled.delete(source);
       const frame = source.pull();
       if (frame !== undefined) {
-        queue.push(source);
+        if (!this.#closed && !this.#scheduled.has(source)) {
+          this.#scheduled.add(source);
+          queue.push(source);
+        }
         return frame;
       }
-      this.#scheduled.delete(source);
     }
   }
 }

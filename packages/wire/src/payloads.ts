@@ -164,7 +164,9 @@ export function decodeControlRecords(bytes: Buffer): ControlRecord[] {
     const kind = bytes.readUInt8(at);
     const a = bytes.readUInt16LE(at + 2);
     const b = bytes.readUInt16LE(at + 4);
-    if (kind === SIGNAL && a >= 1 && a <= 64) records.push({ kind: 'signal', signal: a });
+    if (bytes[at + 1] !== 0 || bytes.readUInt16LE(at + 6) !== 0)
+      throw violation('reserved bytes set in a control record');
+    if (kind === SIGNAL && a >= 1 && a <= 64 && b === 0) records.push({ kind: 'signal', signal: a });
     else if (kind === RESIZE) records.push({ kind: 'resize', columns: a, rows: b });
     else throw violation(`control record of kind ${kind} with value ${a}`);
   }

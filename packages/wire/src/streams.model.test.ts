@@ -235,7 +235,7 @@ function bounded(source: Source, retentionBytes: number): void {
   if (!stopped) expect(end - base).toBeLessThanOrEqual(retentionBytes);
 }
 
-it('bytes arrive once and in order, whoever dies in between', { timeout: 60_000 }, () => {
+it('bytes arrive once and in order, whoever dies in between', { timeout: 600_000 }, () => {
   const anySizes = fc.record({
     windowBytes: fc.constantFrom(4, 64, 100),
     // At least a quarter of the window, or the receiver never has a reason to say that it delivered.

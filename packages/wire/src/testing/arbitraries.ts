@@ -30,14 +30,20 @@ export function anyFrame(long = false): fc.Arbitrary<Required<FrameFields>> {
         )
       : usual;
     const message = type === FrameType.REQUEST || type === FrameType.RESPONSE;
-    return fc.record({
-      type: fc.constant(type),
-      flags: message ? fc.constantFrom(0, MORE) : fc.constant(0),
-      id: anyWord,
-      generation: anyWord,
-      offset: anyOffset,
-      payload,
-    });
+    return fc
+      .record({
+        type: fc.constant(type),
+        flags: message ? fc.constantFrom(0, MORE) : fc.constant(0),
+        id: anyWord,
+        generation: anyWord,
+        offset: type <= FrameType.WINDOW ? anyOffset : fc.constant(0),
+        payload,
+      })
+      .map((frame) =>
+        type === FrameType.DATA
+          ? { ...frame, offset: Math.min(frame.offset, MAX_OFFSET - frame.payload.length) }
+          : frame,
+      );
   });
 }
 

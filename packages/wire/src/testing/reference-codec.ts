@@ -110,6 +110,8 @@ export function referenceDecode(
     if (bytes[at + 6] !== 0 || bytes[at + 7] !== 0) return error();
     const offset = number(bytes, at + 16, 8);
     if (offset > 2n ** 53n - 1n) return error();
+    if (offset !== 0n && ![1, 2, 3].includes(type)) return error();
+    if (type === 1 && offset + length > 2n ** 53n - 1n) return error();
     const end = at + 24 + Number(length);
     if (end + 4 > bytes.length) return events;
     if (!startsAt(bytes, end, TRAILER)) {
