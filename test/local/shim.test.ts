@@ -6,7 +6,18 @@
 import { type ChildProcess, execFileSync, type StdioOptions, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,6 +33,8 @@ const TOKEN = '00112233445566778899aabbccddeeff';
 const MiB = 1024 * 1024;
 
 let folder: string;
+/** A copy of the shim that every user may run, wherever the checkout is. */
+let readable: string;
 const children = new Set<ChildProcess>();
 
 beforeAll(() => {
@@ -29,6 +42,9 @@ beforeAll(() => {
 });
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'coracle-shim-'));
+  readable = join(folder, 'coracle-shim');
+  copyFileSync(binary, readable);
+  chmodSync(readable, 0o755);
 });
 afterEach(() => {
   for (const child of children) child.kill('SIGKILL');
@@ -390,6 +406,85 @@ describe('bytes', () => {
     closeSync(pipe.write);
   });
 
+  /** The reading end of a pipe through cat(1), as a shell's pipeline has it. */
+  function reader(pipe: { read: number }): ReturnType<typeof collect> & { ended: Promise<unknown> } {
+    const cat = spawn('cat', [], { stdio: [pipe.read, 'pipe', 'inherit'] });
+    closeSync(pipe.read);
+    return { ...collect(cat.stdout), ended: once(cat, 'close') };
+  }
+
+  // Root's pipes can't be opened again by another user, which is what happens after su(1).
+  test.each([
+    ['pipes', undefined],
+    ['pipes of another user', 65_534],
+  ])('%s: whole both ways, and one stuck reader does not hold up the rest', async (_, uid) => {
+    const [input, output, errors] = [pipe2(), pipe2(), pipe2()];
+    const sent = randomBytes(3 * MiB);
+    const said = randomBytes(3 * MiB);
+    chmodSync(folder, 0o755);
+    await withProxy({}, async (proxy) => {
+      chmodSync(proxy.path, 0o777);
+      const args = ['--socket', proxy.path, '--sandbox', 'box-1', '--process', `${PROCESS}`, '--stdin'];
+      const stdio: StdioOptions = [input.read, output.write, errors.write];
+      const options = { stdio, env: { CORACLE_TOKEN: TOKEN }, ...(uid === undefined ? {} : { uid }) };
+      const child = spawn(readable, args, options);
+      children.add(child);
+      const ended = once(child, 'close');
+      for (const fd of [input.read, output.write, errors.write]) closeSync(fd);
+      const feeder = spawn('cat', [], { stdio: ['pipe', input.write, 'inherit'] });
+      closeSync(input.write);
+      feeder.stdin!.end(sent);
+      proxy.stdout(said);
+      await until('stdout is stuck', () => {
+        const { next, limit } = proxy.stdoutState();
+        return next === limit && proxy.stdinIsWhole;
+      });
+      const stderr = reader(errors);
+      proxy.stderr('not stuck');
+      await until('stderr', () => stderr.text() === 'not stuck');
+      const stdout = reader(output);
+      proxy.exit(0);
+      expect(await ended).toEqual([0, null]);
+      await Promise.all([stdout.ended, stderr.ended]);
+      expect(stdout.digest()).toBe(sha256(said));
+      expect(proxy.stdinDigest()).toBe(sha256(sent));
+    });
+  });
+
+  test('a FIFO whose writer has left is at its end', async () => {
+    const fifo = join(folder, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    const both = openSync(fifo, 'r+');
+    const input = openSync(fifo, 'r');
+    closeSync(both);
+    const writer = openSync(fifo, 'w');
+    writeSync(writer, 'words');
+    closeSync(writer);
+    await withProxy({}, async (proxy) => {
+      const { ended } = startShim(proxy.path, ['--stdin'], [input, 'ignore', 'ignore']);
+      await until('end of file', () => proxy.stdinIsWhole);
+      expect(proxy.stdinHead.toString()).toBe('words');
+      proxy.exit(0);
+      await ended;
+    });
+    closeSync(input);
+  });
+
+  test('EPIPE on a pipe', async () => {
+    const pipe = pipe2();
+    await withProxy({}, async (proxy) => {
+      const { ended } = startShim(proxy.path, [], ['ignore', pipe.write, 'ignore']);
+      closeSync(pipe.write);
+      await until('attached', () => proxy.attachments === 1);
+      proxy.stdout(randomBytes(2 * MiB));
+      await until('the pipe is full', () => proxy.stdoutState().next === proxy.stdoutState().limit);
+      closeSync(pipe.read);
+      await until('STOP', () => proxy.stopped.length > 0);
+      proxy.exit(0);
+      expect((await ended).code).toBe(0);
+    });
+  });
+
   test('a full disk is reported', async () => {
     const full = openSync('/dev/full', 'w');
     await withProxy({}, async (proxy) => {
@@ -714,8 +809,36 @@ describe('terminals', () => {
       await until('keys', () => proxy.stdinHead.toString() === 'typed');
       proxy.stdout('shown');
       await until('output', () => shown.text() === 'shown');
+      setWindowSize(pty.master, { columns: 66, rows: 20 });
+      await until('the new size', () => proxy.records.length === 2);
+      expect(proxy.records[1]).toEqual({ kind: 'resize', columns: 66, rows: 20 });
+      screen.destroy();
+      await until('the hang-up and the end of stdin', () => proxy.records.length >= 3 && proxy.stdinIsWhole);
+      expect(proxy.records[2]).toEqual({ kind: 'signal', signal: 1 });
       proxy.exit(0);
       expect((await ended).code).toBe(0);
+    });
+  });
+
+  test('a terminal that nobody reads holds up neither signals nor stdin', async () => {
+    await withProxy({}, async (proxy) => {
+      const { child, ended } = startShim(
+        proxy.path,
+        ['--stdin', '--terminal'],
+        [pty.slave, pty.slave, pty.slave],
+      );
+      proxy.stdout(Buffer.alloc(2 * MiB, 'y'));
+      await until(
+        'full',
+        () => proxy.attachments === 1 && proxy.stdoutState().next === proxy.stdoutState().limit,
+      );
+      screen.write('\x03');
+      child.kill('SIGTERM');
+      await until('both', () => proxy.stdinHead.length === 1 && proxy.records.length === 2);
+      const shown = collect(screen as unknown as Readable);
+      proxy.exit(0);
+      expect((await ended).code).toBe(0);
+      await until('all is shown', () => shown.bytes() === 2 * MiB);
     });
   });
 });

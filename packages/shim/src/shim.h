@@ -1,7 +1,7 @@
 /* The state of one shim: everything is in `struct shim`, and all of it has a fixed size.
  *
  * Failure: a function that can fail returns 0 for done and -1 for failed. What can be mended by
- * connecting again is handled where it happens (link_broken). What ends the shim is written once
+ * connecting again is handled where it happens (link_wait_to_retry). What ends the shim is written once
  * into `shim->ending` by shim_end, which never overwrites an earlier ending; the loop in main.c
  * sees it, delivers what is still held, and exit.c ends the program. Nothing else calls exit(3)
  * after the options have been read. */
@@ -114,11 +114,13 @@ bool shim_is_over(const struct shim *s);
 
 /* link.c */
 void link_advance(struct shim *s);
-void link_receive(struct shim *s);
-void link_send(struct shim *s);
 void link_starter_ended(struct shim *s);
 /* False once the last byte of an ended process is here: from then on only what we hold counts. */
 bool link_is_needed(const struct shim *s);
+
+/* send.c, receive.c */
+void link_send(struct shim *s);
+void link_receive(struct shim *s);
 
 /* exit.c */
 void ready(struct shim *s);
