@@ -109,7 +109,7 @@ async function fetchAll(
 ): Promise<Map<string, string>> {
   for (;;) {
     const { kernel, packages } = pinnedOf(recipe, lock);
-    const fetched = await fetchPinned([kernel, ...packages], apt, options);
+    const fetched = await fetchPinned([kernel, ...packages], lock, apt, options);
     if ('archives' in fetched) return fetched.archives;
     for (const [name, pin] of fetched.replaced) lock.debian[name] = pin;
     await pinMissing(recipe, lock, apt, options);

@@ -88,6 +88,7 @@ export async function pinMissing(
  */
 export async function fetchPinned(
   wanted: readonly PinnedPackage[],
+  lock: Lock,
   apt: Apt,
   options: PinOptions,
 ): Promise<{ archives: Map<string, string> } | { replaced: Map<string, DebianPin> }> {
@@ -102,7 +103,7 @@ export async function fetchPinned(
     );
     for (const one of missing) checkDigest(one, published(one, offers));
     const gone = missing.filter((one) => !published(one, offers));
-    if (gone.length > 0) return { replaced: replaceGone(gone, offers, options) };
+    if (gone.length > 0) return { replaced: await replaceGone(gone, offers, lock, apt, options) };
     await apt.fetch(missing);
   }
   const archives = (await cached()).flatMap(([one, path]) => (path ? [[one.name, path] as const] : []));
@@ -117,31 +118,57 @@ function checkDigest(pinned: PinnedPackage, offer: PackageOffer | undefined): vo
   );
 }
 
-function replaceGone(
+/**
+ * New pins for versions that are gone. A package that is gone altogether (the kernel of a release has its number in
+ * its name) is replaced by what those who depend on it now depend on: their pins are renewed.
+ */
+async function replaceGone(
   gone: readonly PinnedPackage[],
   offers: Offers,
+  lock: Lock,
+  apt: Apt,
   options: PinOptions,
-): Map<string, DebianPin> {
+): Promise<Map<string, DebianPin>> {
   const replaced = new Map<string, DebianPin>();
   const unavailable: string[] = [];
+  const renew = (name: string, from: string, current: PackageOffer, why: string) => {
+    replaced.set(name, pinOf(current));
+    options.progress.notice(`UPDATED ${name} from ${from} to ${current.version} (${why})`);
+  };
   for (const { name, version } of gone) {
     const current = offers.get(name)?.[0];
-    if (current && options.updateMissing) {
-      replaced.set(name, pinOf(current));
-      options.progress.notice(
-        `UPDATED ${name} from ${version} to ${current.version} (the old version is gone)`,
-      );
-    } else {
-      unavailable.push(
-        `${name} ${version} (${current ? `it now has ${current.version}` : 'it has no other either'})`,
-      );
+    if (options.updateMissing && current) {
+      renew(name, version, current, 'the old version is gone');
+      continue;
     }
+    const renewed = options.updateMissing ? await renewedDependents(name, lock, apt) : [];
+    for (const [dependent, offer] of renewed) {
+      renew(dependent, lock.debian[dependent]?.version ?? '', offer, `it needed ${name}, which is gone`);
+    }
+    if (renewed.length > 0) {
+      delete lock.debian[name];
+      continue;
+    }
+    unavailable.push(
+      `${name} ${version} (${current ? `it now has ${current.version}` : 'it has no other either'})`,
+    );
   }
   if (unavailable.length === 0) return replaced;
   throw new ImageError(
     'package-unavailable',
     `the lock file pins versions that the Debian archive no longer has: ${unavailable.join(', ')}; run the build with --update-missing to take the current versions and update the lock file`,
   );
+}
+
+/** The current versions of those that depend on `name` in the lock and no longer do in the archive. */
+async function renewedDependents(name: string, lock: Lock, apt: Apt): Promise<[string, PackageOffer][]> {
+  const dependents = Object.keys(lock.debian).filter((one) => lock.debian[one]?.depends.includes(name));
+  if (dependents.length === 0) return [];
+  const offers = await apt.offers(dependents, () => true);
+  return dependents.flatMap((dependent) => {
+    const current = offers.get(dependent)?.[0];
+    return current && !current.depends.includes(name) ? [[dependent, current] as [string, PackageOffer]] : [];
+  });
 }
 
 function pinOf({ name: _name, ...pin }: PackageOffer): DebianPin {
