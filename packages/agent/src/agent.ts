@@ -1,0 +1,56 @@
+/** Puts the parts together: the same in a guest and in the local tier. */
+import { mkdirSync } from 'node:fs';
+import { decodeWaitStatus } from '@coracle/sys';
+import { RequestServer } from '@coracle/wire';
+import { Crun } from './crun.ts';
+import { findCrun } from './crun-program.ts';
+import { agentHandlers } from './handlers.ts';
+import { ProcessTable } from './processes.ts';
+import { Reaper } from './reaper.ts';
+import { Sandbox } from './sandbox.ts';
+import { SessionHost } from './session.ts';
+import { openNull } from './stdio.ts';
+
+export interface Agent {
+  readonly sandbox: Sandbox;
+  readonly sessions: SessionHost;
+  /** Runs a helper program with nothing as its stdio. @throws Error when it fails */
+  runHelper(args: readonly string[]): Promise<void>;
+}
+
+export interface AgentConfiguration {
+  readonly stateFolder: string;
+  readonly local: boolean;
+  readonly bootMs: number;
+  destroyed(): void;
+}
+
+export function createAgent({ stateFolder, local, bootMs, destroyed }: AgentConfiguration): Agent {
+  mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
+  const reaper = new Reaper();
+  reaper.begin();
+  const crun = new Crun(findCrun(stateFolder, local), reaper, stateFolder);
+  const processes = new ProcessTable();
+  const sandbox = new Sandbox({ crun, reaper, processes, stateFolder, local });
+  const server = new RequestServer(agentHandlers({ sandbox, crun, local, bootMs, destroyed }));
+  return {
+    sandbox,
+    sessions: new SessionHost(processes, server),
+    runHelper: (args) => runHelper(reaper, args),
+  };
+}
+
+async function runHelper(reaper: Reaper, args: readonly string[]): Promise<void> {
+  const stdio = openNull();
+  try {
+    const file = args[0] as string;
+    const status = decodeWaitStatus(await reaper.run({ file, args, env: {}, descriptors: stdio.child }));
+    if (status.kind !== 'exited' || status.code !== 0) {
+      const ending =
+        status.kind === 'exited' ? `exited with ${status.code}` : `was killed by ${status.signal}`;
+      throw new Error(`${args.join(' ')} ${ending}`);
+    }
+  } finally {
+    stdio.close();
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * Turns a container's config.json, written for the host, into the one that crun applies in the guest.
+ * What the VM takes over is taken out (network, cgroup paths, host labels); the rest is passed on as it is.
+ */
+import { posix } from 'node:path';
+import type { WindowSize } from '@coracle/sys';
+import {
+  asObject,
+  asString,
+  invalid,
+  type JsonObject,
+  optionalArray,
+  optionalBoolean,
+  optionalObject,
+  parseObject,
+  strings,
+} from './check.ts';
+
+export interface GuestConfigOptions {
+  readonly config: Uint8Array;
+  readonly containerId: string;
+  readonly rootfs: string;
+  /** Paths in the guest of bind mounts, by the index of the mount. */
+  readonly bindSources: ReadonlyMap<number, string>;
+  readonly size: WindowSize | undefined;
+  readonly local: boolean;
+}
+
+export interface GuestConfig {
+  readonly json: string;
+  readonly terminal: boolean;
+  /** argv[0], for error messages. */
+  readonly command: string;
+  /** Settings of the pod's network, which is the VM's: the agent applies them. */
+  readonly netSysctls: ReadonlyMap<string, string>;
+  /** Bind mounts whose source must exist in the guest itself. */
+  readonly guestSources: readonly { readonly field: string; readonly path: string }[];
+}
+
+/** @throws RpcError invalid_argument naming the field */
+export function guestConfig(options: GuestConfigOptions): GuestConfig {
+  const config = parseObject(options.config, 'config.json');
+  asString(config.ociVersion, 'ociVersion');
+  const process = guestProcess(asObject(config.process, 'process'), 'process', options.size);
+  const root = optionalObject(config.root, 'root') ?? {};
+  config.root = { path: options.rootfs, readonly: optionalBoolean(root.readonly, 'root.readonly') };
+  // The runtime runs them: they are paths of the host.
+  delete config.hooks;
+  const guestSources = replaceMounts(config, options);
+  const linux = optionalObject(config.linux, 'linux') ?? {};
+  config.linux = linux;
+  replaceNamespaces(linux, options.local);
+  const netSysctls = takeNetSysctls(linux);
+  // cgroups: one tree of ours. The labels name policies of the host's kernel.
+  linux.cgroupsPath = `/coracle/${options.containerId}`;
+  delete linux.mountLabel;
+  delete linux.intelRdt;
+  if (options.local) delete linux.resources;
+  else optionalObject(linux.resources, 'linux.resources');
+  return {
+    json: JSON.stringify(config),
+    terminal: process.terminal === true,
+    command: (process.args as string[])[0] as string,
+    netSysctls,
+    guestSources,
+  };
+}
+
+/**
+ * Checks a process object and makes it the guest's, in place.
+ * @throws RpcError invalid_argument naming the field
+ */
+export function guestProcess(process: JsonObject, field: string, size: WindowSize | undefined): JsonObject {
+  const args = strings(process.args, `${field}.args`);
+  if (args.length === 0 || args[0] === '') throw invalid(`${field}.args`, 'must name a command');
+  const cwd = asString(process.cwd, `${field}.cwd`);
+  if (!posix.isAbsolute(cwd)) throw invalid(`${field}.cwd`, 'must be an absolute path');
+  strings(process.env, `${field}.env`);
+  process.terminal = optionalBoolean(process.terminal, `${field}.terminal`);
+  if (process.terminal && size) process.consoleSize = { height: size.rows, width: size.columns };
+  else if (!process.terminal) delete process.consoleSize;
+  process.user = optionalObject(process.user, `${field}.user`) ?? { uid: 0, gid: 0 };
+  delete process.apparmorProfile;
+  delete process.selinuxLabel;
+  return process;
+}
+
+function replaceMounts(config: JsonObject, options: GuestConfigOptions): GuestConfig['guestSources'] {
+  const guestSources: { field: string; path: string }[] = [];
+  const mounts = optionalArray(config.mounts, 'mounts').map((value, index) => {
+    const field = `mounts[${index}]`;
+    const mount = asObject(value, field);
+    asString(mount.destination, `${field}.destination`);
+    const flags = strings(mount.options, `${field}.options`);
+    if (mount.type !== undefined) asString(mount.type, `${field}.type`);
+    const bind = mount.type === 'bind' || flags.includes('bind') || flags.includes('rbind');
+    const source = options.bindSources.get(index);
+    if (source !== undefined) {
+      if (!bind) throw invalid(field, 'has a bind source but is no bind mount');
+      return { ...mount, source };
+    }
+    if (bind) guestSources.push({ field, path: asString(mount.source, `${field}.source`) });
+    return mount;
+  });
+  for (const index of options.bindSources.keys()) {
+    if (index >= mounts.length)
+      throw invalid('bind_sources', `name mount ${index}, there are ${mounts.length}`);
+  }
+  // Without a cgroup of its own, a container of the local tier would be shown the host's.
+  config.mounts = options.local ? mounts.filter((mount) => mount.type !== 'cgroup') : mounts;
+  return guestSources;
+}
+
+/** The pod's network is the VM's. Namespaces of the host, given by path, are the VM's own too. */
+function replaceNamespaces(linux: JsonObject, local: boolean): void {
+  const kept: JsonObject[] = [];
+  optionalArray(linux.namespaces, 'linux.namespaces').forEach((value, index) => {
+    const field = `linux.namespaces[${index}]`;
+    const namespace = asObject(value, field);
+    const type = asString(namespace.type, `${field}.type`);
+    const path = namespace.path === undefined ? '' : asString(namespace.path, `${field}.path`);
+    if (type === 'network' || (local && type === 'cgroup')) return;
+    // A container without a mount namespace would change the guest's root.
+    if (path === '' || type === 'mount') kept.push({ type });
+  });
+  if (!kept.some((namespace) => namespace.type === 'mount')) kept.push({ type: 'mount' });
+  linux.namespaces = kept;
+}
+
+function takeNetSysctls(linux: JsonObject): Map<string, string> {
+  const taken = new Map<string, string>();
+  const sysctl = optionalObject(linux.sysctl, 'linux.sysctl');
+  for (const [name, value] of Object.entries(sysctl ?? {})) {
+    if (!/^net[./]/.test(name)) continue;
+    if (!/^[A-Za-z0-9_./-]+$/.test(name) || name.includes('..'))
+      throw invalid('linux.sysctl', `has a strange name ${name}`);
+    taken.set(name, asString(value, `linux.sysctl.${name}`));
+    delete sysctl?.[name];
+  }
+  return taken;
+}

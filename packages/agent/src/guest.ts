@@ -1,0 +1,74 @@
+/** The agent as pid 1 of a VM. It never ends by itself: it powers the machine off. */
+import { existsSync, readFileSync } from 'node:fs';
+import { reboot, sync } from '@coracle/sys';
+import { type Agent, createAgent } from './agent.ts';
+import { bootSteps } from './boot.ts';
+import { answersSent } from './farewell.ts';
+import { linkPortPath, PortLink } from './link-port.ts';
+import { log, reasonOf, say } from './log.ts';
+
+/** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
+const READY = 'coracle-boot: ready';
+const failedLine = (step: string, why: string): string => `coracle-boot: failed: ${step}: ${why}`;
+
+export async function runGuest(stateFolder: string): Promise<void> {
+  process.on('uncaughtException', (error) =>
+    powerOff(`coracle-agent: fatal: ${error.stack ?? reasonOf(error)}`),
+  );
+  // Pid 1 has no default actions to fear, and the machine has other ways to be switched off.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
+  for (const step of bootSteps) await runStep(step.name, step.run);
+  let agent: Agent | undefined;
+  await runStep('agent', () => {
+    agent = createAgent({
+      stateFolder,
+      local: false,
+      bootMs: bootMs(),
+      destroyed: () => void destroyed(agent as Agent),
+    });
+  });
+  await runStep('loopback', () =>
+    (agent as Agent).runHelper(['/bin/busybox', 'ip', 'link', 'set', 'lo', 'up']),
+  );
+  await runStep('link', () => {
+    let first = true;
+    new PortLink(linkPortPath(), (agent as Agent).sessions, () => {
+      if (first) say(READY);
+      first = false;
+    });
+  });
+  // Signals alone do not keep the event loop alive.
+  setInterval(() => {}, 0x7fff_ffff);
+}
+
+async function runStep(name: string, run: () => void | Promise<void>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    powerOff(failedLine(name, reasonOf(error)));
+    // Not reached unless the machine refuses to end: nothing more is done then.
+    await new Promise(() => {});
+  }
+}
+
+async function destroyed(agent: Agent): Promise<void> {
+  await answersSent(agent.sessions);
+  powerOff(undefined);
+}
+
+function powerOff(lastWords: string | undefined): void {
+  if (lastWords !== undefined) say(lastWords);
+  sync();
+  // Without ACPI (microvm) there is no power button; with -no-reboot a restart ends QEMU as well.
+  reboot(existsSync('/sys/firmware/acpi') ? 'powerOff' : 'restart');
+}
+
+/** Milliseconds since the kernel's start (proc(5), uptime). */
+function bootMs(): number {
+  try {
+    return Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
+  } catch (error) {
+    log('warn', 'no uptime', { reason: reasonOf(error) });
+    return 0;
+  }
+}

@@ -1,0 +1,99 @@
+/** The methods of AgentService (proto/coracle/v1/agent.proto). */
+import { release } from 'node:os';
+import { type AgentHandlers, Cause, type ExitCause, type ProcessHandle, RpcError } from '@coracle/wire';
+import { invalid } from './check.ts';
+import type { Crun } from './crun.ts';
+import type { Process } from './process.ts';
+import { type Sandbox, sizeOf } from './sandbox.ts';
+
+export interface HandlerContext {
+  readonly sandbox: Sandbox;
+  readonly crun: Crun;
+  readonly local: boolean;
+  readonly bootMs: number;
+  /** Called when the sandbox is destroyed; the answer has not left yet. */
+  destroyed(): void;
+}
+
+export const AGENT_VERSION = '0.1.0';
+
+export function agentHandlers({ sandbox, crun, local, bootMs, destroyed }: HandlerContext): AgentHandlers {
+  return {
+    async getAgentDetails() {
+      return {
+        agentVersion: AGENT_VERSION,
+        kernelRelease: release(),
+        nodeVersion: process.versions.node,
+        crunVersion: await crun.version().catch(() => 'unknown'),
+        local,
+        residentBytes: BigInt(process.memoryUsage.rss()),
+        bootMs: BigInt(Math.round(bootMs)),
+        sandboxId: sandbox.id,
+      };
+    },
+    async createSandbox(request) {
+      sandbox.create(request);
+      return {};
+    },
+    async createContainer(request) {
+      return { process: handleOf(await sandbox.createContainer(request)) };
+    },
+    async startContainer({ containerId }) {
+      await sandbox.container(containerId).start();
+      return {};
+    },
+    async execProcess(request) {
+      const container = sandbox.container(request.containerId);
+      const stdio = { stdin: request.stdin, size: sizeOf(request) };
+      return { process: handleOf(await container.exec(request.execId, request.process, stdio)) };
+    },
+    async signalProcess({ containerId, execId, signal, all }) {
+      if (signal < 1 || signal > 64) throw invalid('signal', `must be 1 to 64, it is ${signal}`);
+      const container = sandbox.container(containerId);
+      if (all) container.signalAll(signal);
+      else container.signal(execId, signal);
+      return {};
+    },
+    async waitProcess({ containerId, execId }, { signal }) {
+      const exit = await abortable(sandbox.container(containerId).process(execId).exited, signal);
+      const { waitStatus, message, exitedAtNs } = exit;
+      // The numbers are the same by definition.
+      const cause = Cause[exit.cause] as number as ExitCause;
+      return { exit: { cause, waitStatus, message, exitedAtNs } };
+    },
+    async listProcesses({ containerId }) {
+      return { pids: sandbox.container(containerId).pids() };
+    },
+    async pauseContainer({ containerId }) {
+      await sandbox.container(containerId).pause();
+      return {};
+    },
+    async resumeContainer({ containerId }) {
+      await sandbox.container(containerId).resume();
+      return {};
+    },
+    async removeContainer({ containerId, force }) {
+      await sandbox.removeContainer(containerId, force);
+      return {};
+    },
+    async destroySandbox() {
+      await sandbox.destroy();
+      destroyed();
+      return {};
+    },
+  };
+}
+
+function handleOf(process: Process): ProcessHandle {
+  const { number, token, terminal, stdin, pid } = process;
+  return { process: number, token, terminal, stdin, pid };
+}
+
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(new RpcError('cancelled', 'nobody waits any more'));
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

@@ -1,0 +1,136 @@
+/**
+ * One output of a process: from its pipe or pty into a SendStream, at the pace of the receiver.
+ *
+ *   reading ── EOF, or the cut is reached ──► discarding ── last writer gone ──► closed
+ *
+ * While discarding, bytes of grandchildren are read and thrown away, so that they neither block nor die.
+ */
+import { bytesReadable, close, read, Watch } from '@coracle/sys';
+import { MAX_PAYLOAD_BYTES, type SendStream } from '@coracle/wire';
+
+/** What is read of one source before others have their turn. */
+const BUFFERS_PER_TURN = 4;
+/** Smaller reads are copied, so that a stream never keeps much more memory than bytes. */
+const HAND_OVER_BYTES = MAX_PAYLOAD_BYTES / 2;
+/** Much more than the buffers of a pty hold (8 KiB in the driver, 4 KiB in the line discipline). */
+const TERMINAL_DRAIN_BYTES = 1024 * 1024;
+
+// All reads are synchronous, so one buffer serves every source.
+let buffer = Buffer.allocUnsafeSlow(MAX_PAYLOAD_BYTES);
+
+export class Output {
+  readonly #fd: number;
+  readonly #stream: SendStream;
+  readonly #terminal: boolean;
+  readonly #watch: Watch;
+  #state: 'reading' | 'discarding' | 'closed' = 'reading';
+  /** Where the stream ends, once the process has exited. */
+  #cutAt = Number.POSITIVE_INFINITY;
+
+  /** @param fd a nonblocking pipe or pty master, which belongs to the Output from now on */
+  constructor(fd: number, stream: SendStream, options: { terminal: boolean }) {
+    this.#fd = fd;
+    this.#stream = stream;
+    this.#terminal = options.terminal;
+    this.#watch = new Watch(fd, {}, () => this.#onReadable());
+    this.#updateInterest();
+  }
+
+  /** The stream has room again. */
+  onRoom(): void {
+    this.#updateInterest();
+  }
+
+  /** The receiver takes no more. */
+  onStopped(): void {
+    if (this.#state !== 'reading') return;
+    this.#finish();
+    // The writer is to see EPIPE; but closing a master would hang its terminal up.
+    if (!this.#terminal) this.close();
+  }
+
+  /** The process has been reaped. @returns the final offset of the stream */
+  onExit(): number {
+    if (this.#state === 'reading') {
+      if (this.#terminal) this.#drainTerminal();
+      else {
+        this.#cutAt = this.#stream.end + bytesReadable(this.#fd);
+        if (this.#cutAt === this.#stream.end) this.#finish();
+        this.#updateInterest();
+        return this.#cutAt;
+      }
+    }
+    return this.#stream.final ?? Math.min(this.#cutAt, this.#stream.end);
+  }
+
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#stream.finish();
+    this.#watch.close();
+    close(this.#fd);
+  }
+
+  #onReadable(): void {
+    if (this.#state === 'discarding') this.#discard();
+    else this.#readSome();
+    this.#updateInterest();
+  }
+
+  #readSome(): void {
+    for (let turn = 0; turn < BUFFERS_PER_TURN && this.#state === 'reading'; turn++) {
+      const wanted = Math.min(this.#stream.room, this.#cutAt - this.#stream.end, MAX_PAYLOAD_BYTES);
+      if (wanted <= 0) return;
+      if (this.#readInto(wanted) !== 'more') return;
+    }
+  }
+
+  /** Reads up to `wanted` bytes, in as many reads as it takes: a pty gives a few KiB at a time. */
+  #readInto(wanted: number): 'more' | 'again' | 'eof' {
+    let filled = 0;
+    let result: 'more' | 'again' | 'eof' = 'more';
+    while (filled < wanted) {
+      const count = read(this.#fd, buffer.subarray(filled, wanted));
+      if (typeof count !== 'number') {
+        result = count;
+        break;
+      }
+      filled += count;
+    }
+    if (filled >= HAND_OVER_BYTES) {
+      this.#stream.push(buffer.subarray(0, filled));
+      buffer = Buffer.allocUnsafeSlow(MAX_PAYLOAD_BYTES);
+    } else if (filled > 0) this.#stream.push(Buffer.from(buffer.subarray(0, filled)));
+    if (result === 'eof') this.close();
+    else if (this.#stream.end === this.#cutAt) this.#finish();
+    return result;
+  }
+
+  /** Beyond the receiver's credit too, so that the final offset is known now; the buffers are small. */
+  #drainTerminal(): void {
+    const limit = this.#stream.end + TERMINAL_DRAIN_BYTES;
+    while (this.#state === 'reading' && this.#stream.end < limit) {
+      if (this.#readInto(MAX_PAYLOAD_BYTES) !== 'more') break;
+    }
+    if (this.#state === 'reading') this.#finish();
+    this.#updateInterest();
+  }
+
+  #finish(): void {
+    this.#stream.finish();
+    if (this.#state === 'reading') this.#state = 'discarding';
+  }
+
+  #discard(): void {
+    for (let turn = 0; turn < BUFFERS_PER_TURN; turn++) {
+      const count = read(this.#fd, buffer);
+      if (count === 'eof') this.close();
+      if (typeof count !== 'number') return;
+    }
+  }
+
+  #updateInterest(): void {
+    if (this.#state === 'closed') return;
+    this.#watch.change({ readable: this.#state === 'discarding' || this.#stream.room > 0 });
+  }
+}

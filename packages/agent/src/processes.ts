@@ -1,0 +1,58 @@
+/** All processes of the sandbox by their number, and the way of each frame to its process. */
+import { randomBytes } from 'node:crypto';
+import {
+  Code,
+  type Connection,
+  encodeFailure,
+  type Frame,
+  FrameType,
+  MAX_PROCESS_NUMBER,
+  RpcError,
+  TOKEN_BYTES,
+  violation,
+} from '@coracle/wire';
+import { Process, type ProcessOptions } from './process.ts';
+
+export class ProcessTable {
+  readonly #processes = new Map<number, Process>();
+  #last = 0;
+
+  /** A process with a number of its own, never used again. It is not known to the link before `publish`. */
+  make(options: Omit<ProcessOptions, 'number' | 'token'>): Process {
+    if (this.#last >= MAX_PROCESS_NUMBER)
+      throw new RpcError('resource_exhausted', 'no process numbers are left in this VM');
+    return new Process({ ...options, number: ++this.#last, token: randomBytes(TOKEN_BYTES) });
+  }
+
+  publish(process: Process): void {
+    this.#processes.set(process.number, process);
+  }
+
+  remove(process: Process): void {
+    this.#processes.delete(process.number);
+    process.dispose();
+  }
+
+  detachAll(): void {
+    for (const process of this.#processes.values()) process.detach();
+  }
+
+  /** @throws RpcError invalid_argument when the frame breaks the rules */
+  handle(frame: Frame, connection: Connection): void {
+    const number = Math.floor(frame.id / 4);
+    if (frame.type === FrameType.ATTACH && frame.id % 4 !== 0)
+      throw violation(`ATTACH to stream ${frame.id}`);
+    const process = this.#processes.get(number);
+    if (process !== undefined) process.handle(frame, connection);
+    else if (frame.type === FrameType.ATTACH) {
+      connection.send({
+        type: FrameType.REFUSED,
+        id: frame.id,
+        generation: frame.generation,
+        payload: encodeFailure(Code.not_found, `there is no process ${number}; its container was removed`),
+      });
+    }
+    // Frames on their way when a process was removed are dropped; a number that was never given is a fault.
+    else if (number < 1 || number > this.#last) throw violation(`a frame for unknown process ${number}`);
+  }
+}

@@ -1,0 +1,136 @@
+/** The sandbox: this VM, its shares and its containers. */
+import { writeFileSync } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setHostname, setRealTime, sync } from '@coracle/sys';
+import type { CreateContainerRequest, CreateSandboxRequest } from '@coracle/wire';
+import { RpcError } from '@coracle/wire';
+import { checkId, invalid } from './check.ts';
+import { Container, type ContainerContext } from './container.ts';
+import { type GuestConfig, guestConfig } from './guest-config.ts';
+import { log, reasonOf } from './log.ts';
+import type { Process } from './process.ts';
+import { Shares } from './shares.ts';
+
+export class Sandbox {
+  readonly #context: ContainerContext;
+  readonly #shares: Shares;
+  readonly #containers = new Map<string, Container>();
+  #id: string | undefined;
+  #ending = false;
+
+  constructor(context: ContainerContext) {
+    this.#context = context;
+    this.#shares = new Shares(context.stateFolder, context.local);
+  }
+
+  get id(): string {
+    return this.#id ?? '';
+  }
+
+  create(request: CreateSandboxRequest): void {
+    if (this.#id !== undefined)
+      throw new RpcError('already_exists', `this VM is sandbox "${this.#id}" already`);
+    checkId(request.sandboxId, 'sandbox_id');
+    try {
+      for (const share of request.shares) this.#shares.add(share);
+      if (!this.#context.local) {
+        if (request.hostname !== '') setHostname(request.hostname);
+        if (request.hostTimeNs > 0n) setRealTime(request.hostTimeNs);
+      }
+    } catch (error) {
+      this.#shares.removeAll();
+      throw error;
+    }
+    this.#id = request.sandboxId;
+  }
+
+  async createContainer(request: CreateContainerRequest): Promise<Process> {
+    const id = request.containerId;
+    checkId(id, 'container_id');
+    if (this.#ending) throw new RpcError('failed_precondition', 'the sandbox is being destroyed');
+    if (this.#containers.has(id)) throw new RpcError('already_exists', `container "${id}" exists already`);
+    const container = new Container(id, this.#context);
+    // The id is taken from here on, so that two requests can't make it twice.
+    this.#containers.set(id, container);
+    try {
+      const config = await this.#guestConfig(request);
+      return await container.create(config, { stdin: request.stdin, size: sizeOf(request) });
+    } catch (error) {
+      this.#containers.delete(id);
+      throw error;
+    }
+  }
+
+  /** @throws RpcError not_found */
+  container(id: string): Container {
+    const container = this.#containers.get(id);
+    if (container === undefined)
+      throw new RpcError('not_found', `there is no container "${id.slice(0, 128)}"`);
+    return container;
+  }
+
+  async removeContainer(id: string, force: boolean): Promise<void> {
+    await this.container(id).remove(force);
+    this.#containers.delete(id);
+  }
+
+  /** Removes everything. What can't be removed is logged: the VM goes away next. */
+  async destroy(): Promise<void> {
+    this.#ending = true;
+    const ids = [...this.#containers.keys()];
+    const results = await Promise.allSettled(ids.map((id) => this.removeContainer(id, true)));
+    for (const result of results) {
+      if (result.status === 'rejected')
+        log('error', 'cannot remove a container', { reason: reasonOf(result.reason) });
+    }
+    this.#shares.removeAll();
+    if (!this.#context.local) sync();
+  }
+
+  async #guestConfig(request: CreateContainerRequest): Promise<GuestConfig> {
+    const bindSources = new Map<number, string>();
+    for (const { mount, share, path } of request.bindSources) {
+      bindSources.set(mount, this.#shares.resolve(share, path, 'bind_sources'));
+    }
+    const config = guestConfig({
+      config: request.config,
+      containerId: request.containerId,
+      rootfs: this.#shares.resolve(request.rootfsShare, request.rootfsPath, 'rootfs_path'),
+      bindSources,
+      size: sizeOf(request),
+      local: this.#context.local,
+    });
+    // Not synchronously: a share may hang.
+    for (const { field, path } of config.guestSources) {
+      await access(path).catch(() => {
+        throw invalid(field, `binds ${path}, which is not shared with the VM and does not exist inside it`);
+      });
+    }
+    this.#applyNetSysctls(config.netSysctls);
+    return config;
+  }
+
+  /** crun refuses them without a network namespace of the container's own. */
+  #applyNetSysctls(sysctls: ReadonlyMap<string, string>): void {
+    if (this.#context.local) return;
+    for (const [name, value] of sysctls) {
+      const path = join('/proc/sys', name.includes('/') ? name : name.replaceAll('.', '/'));
+      try {
+        writeFileSync(path, value);
+      } catch (error) {
+        throw invalid(`linux.sysctl.${name}`, `can't be set in the guest: ${reasonOf(error)}`);
+      }
+    }
+  }
+}
+
+export function sizeOf(request: {
+  columns: number;
+  rows: number;
+}): { columns: number; rows: number } | undefined {
+  const { columns, rows } = request;
+  if (columns === 0 || rows === 0) return undefined;
+  if (columns > 0xffff || rows > 0xffff) throw invalid('columns and rows', 'must be at most 65535');
+  return { columns, rows };
+}

@@ -1,0 +1,77 @@
+/** File systems shared by the host, and paths inside them. */
+import { mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { join, normalize } from 'node:path';
+import { mount, unmount } from '@coracle/sys';
+import { RpcError, type Share } from '@coracle/wire';
+import { checkId, invalid } from './check.ts';
+import { log, reasonOf } from './log.ts';
+
+/** 9p: large messages, since each is an exit to the host; mmap so that programs can be run from it. */
+const OPTIONS_9P = 'trans=virtio,version=9p2000.L,msize=262144,cache=mmap';
+
+export class Shares {
+  readonly #folder: string;
+  readonly #local: boolean;
+  readonly #roots = new Map<string, string>();
+
+  constructor(stateFolder: string, local: boolean) {
+    this.#folder = join(stateFolder, 'shares');
+    this.#local = local;
+  }
+
+  /** @throws RpcError when it can't be mounted */
+  add(share: Share): void {
+    checkId(share.tag, 'shares.tag');
+    if (this.#roots.has(share.tag))
+      throw new RpcError('already_exists', `share "${share.tag}" is there already`);
+    this.#roots.set(share.tag, share.type === 'local' ? this.#addLocal(share) : this.#mount(share));
+  }
+
+  /** The path of something inside a share. It stays inside, as far as names go; links are the host's business. */
+  resolve(tag: string, path: string, field: string): string {
+    const root = this.#roots.get(tag);
+    if (root === undefined) throw invalid(field, `names share "${tag}", which this sandbox does not have`);
+    if (path.includes('\0')) throw invalid(field, 'must not contain a NUL byte');
+    return join(root, normalize(`/${path}`));
+  }
+
+  removeAll(): void {
+    for (const [tag, root] of this.#roots) {
+      if (this.#local) continue;
+      try {
+        unmount(root, { detach: true });
+        rmdirSync(root);
+      } catch (error) {
+        log('warn', 'cannot unmount a share', { tag, reason: reasonOf(error) });
+      }
+    }
+    this.#roots.clear();
+  }
+
+  #addLocal(share: Share): string {
+    if (!this.#local)
+      throw invalid('shares.type', `"local" makes no sense inside a VM (share "${share.tag}")`);
+    if (!statSync(share.source, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new RpcError('not_found', `share "${share.tag}": there is no folder ${share.source}`);
+    }
+    return share.source;
+  }
+
+  #mount(share: Share): string {
+    if (this.#local) throw invalid('shares.type', `must be "local" without a VM (share "${share.tag}")`);
+    const data = { virtiofs: null, '9p': OPTIONS_9P }[share.type];
+    if (data === undefined) throw invalid('shares.type', `"${share.type}" is unknown; use virtiofs or 9p`);
+    const target = join(this.#folder, share.tag);
+    mkdirSync(target, { recursive: true });
+    try {
+      mount(share.tag, target, share.type, share.readonly ? ['ro'] : [], data);
+    } catch (error) {
+      rmdirSync(target);
+      throw new RpcError(
+        'unavailable',
+        `cannot mount share "${share.tag}" (${share.type}): ${reasonOf(error)}`,
+      );
+    }
+    return target;
+  }
+}
