@@ -19,13 +19,19 @@ interface Program {
   readonly entry: string;
   /** The executable that runs it; the agent has none: the guest's init and the local driver start it. */
   readonly executable?: string;
-  /** Flags for Node itself, each with its reason. */
-  readonly nodeFlags?: readonly string[];
+  /** Further executables that run one of its commands. */
+  readonly aliases?: Readonly<Record<string, string>>;
 }
 
 const programs: Record<string, Program> = {
   agent: { entry: 'packages/agent/src/main.ts', bundle: 'dist/agent/agent.js' },
-  coracle: { entry: 'packages/runtime/src/main.ts', bundle: 'dist/coracle.js', executable: 'bin/coracle' },
+  coracle: {
+    entry: 'packages/runtime/src/main.ts',
+    bundle: 'dist/coracle.js',
+    executable: 'bin/coracle',
+    // The shim starts a program without arguments.
+    aliases: { 'bin/coracle-start-proxy': 'start-proxy' },
+  },
   'coracle-proxy': {
     entry: 'packages/proxy/src/main.ts',
     bundle: 'dist/coracle-proxy.js',
@@ -74,7 +80,10 @@ async function buildProgram(program: Program): Promise<string[]> {
   // Away from the checkout (in the guest, in an installation) this tells Node what the bundle is.
   await writeChanged(join(dirname(outfile), 'package.json'), '{ "type": "module" }\n');
   const made = [program.bundle, await copyAddon(dirname(outfile))];
-  if (program.executable !== undefined) made.push(await writeExecutable(program));
+  if (program.executable !== undefined) made.push(await writeExecutable(program.executable, program.bundle));
+  for (const [executable, command] of Object.entries(program.aliases ?? {})) {
+    made.push(await writeExecutable(executable, program.bundle, command));
+  }
   return made;
 }
 
@@ -94,13 +103,13 @@ async function copyAddon(folder: string): Promise<string> {
 }
 
 /**
- * A shell script, since a `#!` line has no room for a long path, a space in it, or flags. The shell costs
+ * A shell script, since a `#!` line has no room for a long path or a space in it. The shell costs
  * 1 ms; the cache of compiled code saves 20. NODE_OPTIONS is whoever calls us's, and not meant for us.
  */
-async function writeExecutable(program: Program): Promise<string> {
+async function writeExecutable(executable: string, bundleFile: string, command?: string): Promise<string> {
   const node = await realpath(join(root, 'node_modules/.bin/node'));
   const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
-  const flags = (program.nodeFlags ?? []).map((flag) => `${flag} `).join('');
+  const words = [node, join(root, bundleFile), ...(command === undefined ? [] : [command])].map(quote);
   const script = [
     '#!/bin/sh',
     '# Made by scripts/build.ts; `pnpm build` writes it again.',
@@ -112,14 +121,14 @@ async function writeExecutable(program: Program): Promise<string> {
     '  else CORACLE_CACHE=/var/cache/coracle; fi',
     '}',
     'export CORACLE_CACHE NODE_COMPILE_CACHE="$CORACLE_CACHE/compile"',
-    `exec ${quote(node)} ${flags}${quote(join(root, program.bundle))} "$@"`,
+    `exec ${words.join(' ')} "$@"`,
     '',
   ].join('\n');
-  const path = join(root, program.executable!);
+  const path = join(root, executable);
   await mkdir(dirname(path), { recursive: true });
   await writeChanged(path, script);
   await chmod(path, 0o755);
-  return program.executable!;
+  return executable;
 }
 
 async function buildShim(): Promise<string[]> {

@@ -1,0 +1,67 @@
+/** All commands, in the order of the usage text. Each is loaded when it is called: start-up time counts. */
+import type { Command } from './command.ts';
+
+export interface CommandEntry {
+  readonly summary: string;
+  /** What follows `coracle <name> [flags]`. */
+  readonly usage: string;
+  /** Started by our own programs, not by people. */
+  readonly hidden?: true;
+  load(): Promise<{ readonly default: Command }>;
+}
+
+export const commands: Readonly<Record<string, CommandEntry>> = {
+  run: { summary: 'create and run a container', usage: 'ID', load: () => import('./commands/run.ts') },
+  create: { summary: 'create a container', usage: 'ID', load: () => import('./commands/create.ts') },
+  start: {
+    summary: 'start the process of a created container',
+    usage: 'ID',
+    load: () => import('./commands/start.ts'),
+  },
+  exec: {
+    summary: 'run another process in a container',
+    usage: 'ID COMMAND [ARG...]',
+    load: () => import('./commands/exec.ts'),
+  },
+  kill: {
+    summary: "send a signal (default: SIGTERM) to a container's first process",
+    usage: 'ID [SIGNAL]',
+    load: () => import('./commands/kill.ts'),
+  },
+  delete: {
+    summary: 'delete a container and its virtual machine',
+    usage: 'ID',
+    load: () => import('./commands/delete.ts'),
+  },
+  state: {
+    summary: 'print the state of a container',
+    usage: 'ID',
+    load: () => import('./commands/state.ts'),
+  },
+  list: { summary: 'list containers', usage: '', load: () => import('./commands/list.ts') },
+  ps: { summary: 'list the processes in a container', usage: 'ID', load: () => import('./commands/ps.ts') },
+  pause: {
+    summary: 'suspend all processes of a container',
+    usage: 'ID',
+    load: () => import('./commands/pause.ts'),
+  },
+  resume: {
+    summary: 'resume all processes of a paused container',
+    usage: 'ID',
+    load: () => import('./commands/resume.ts'),
+  },
+  spec: { summary: 'write a config.json to start from', usage: '', load: () => import('./commands/spec.ts') },
+  doctor: {
+    summary: 'check whether this host can run containers',
+    usage: '',
+    load: () => import('./commands/doctor.ts'),
+  },
+  gc: { summary: 'remove what crashes have left behind', usage: '', load: () => import('./commands/gc.ts') },
+  version: { summary: 'print the version', usage: '', load: () => import('./commands/version.ts') },
+  'start-proxy': {
+    summary: 'start the proxy unless it runs, and return when it listens',
+    usage: '',
+    hidden: true,
+    load: () => import('./commands/start-proxy.ts'),
+  },
+};

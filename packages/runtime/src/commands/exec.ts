@@ -1,0 +1,77 @@
+import { checkProcess, readBundleProcess, readProcessFile } from '../bundle.ts';
+import { command } from '../command.ts';
+import { planConsole } from '../console.ts';
+import { CliError, UsageError } from '../errors.ts';
+import { checkExecable, execFailed, execInContainer } from '../exec-container.ts';
+import { execProcessSpec } from '../exec-process.ts';
+import { restore, saveTerminal, waitInForeground } from '../foreground.ts';
+import { checkContainerId } from '../ids.ts';
+import { Interrupts } from '../interrupts.ts';
+import { writePidFile } from '../pid-file.ts';
+import { checkPreserveFds, consoleOptions } from '../run-options.ts';
+
+export default command({
+  options: {
+    ...consoleOptions,
+    cwd: {
+      type: 'string',
+      value: 'DIR',
+      help: "working directory in the container (default: the container's)",
+    },
+    env: { type: 'string', short: 'e', multiple: true, value: 'NAME=VALUE', help: 'set a variable' },
+    tty: { type: 'boolean', short: 't', help: 'give the process a terminal' },
+    user: { type: 'string', short: 'u', value: 'UID[:GID]', help: 'who runs it' },
+    'additional-gids': { type: 'string', short: 'g', multiple: true, value: 'GID', help: 'a further group' },
+    process: {
+      type: 'string',
+      short: 'p',
+      value: 'FILE',
+      help: 'JSON of the whole process, in place of COMMAND',
+    },
+    detach: { type: 'boolean', short: 'd', help: 'return once the process has started' },
+    cap: { type: 'string', short: 'c', multiple: true, value: 'CAP', help: 'add a capability' },
+    'no-new-privs': { type: 'boolean', help: 'set no_new_privs' },
+    apparmor: { type: 'string', value: 'PROFILE', help: 'AppArmor profile' },
+    'process-label': { type: 'string', value: 'LABEL', help: 'SELinux label' },
+    'ignore-paused': { type: 'boolean', help: 'do not refuse a paused container' },
+  },
+  positionals: [1, Number.POSITIVE_INFINITY],
+  stopAtPositional: true,
+  async run(values, [id = '', ...args], { store }) {
+    checkPreserveFds(values['preserve-fds']);
+    const detach = values.detach === true;
+    if (values.process === undefined && args.length === 0) {
+      throw new UsageError('process args cannot be empty: name a command after the container', {
+        exitCode: execFailed,
+      });
+    }
+    const state = find(() => store.read(checkContainerId(id)));
+    if (!(values['ignore-paused'] === true && state.paused)) checkExecable(state);
+    const spec = find(() =>
+      values.process === undefined
+        ? checkProcess(execProcessSpec(readBundleProcess(state.bundle), args, values), 'exec')
+        : readProcessFile(values.process),
+    );
+    const console = planConsole(spec, { detach, consoleSocket: values['console-socket'] });
+    const interrupts = new Interrupts(`exec in container ${id}`);
+    const terminal = saveTerminal(console);
+    const shim = await execInContainer(state, spec, console, interrupts.signal).catch((error) => {
+      restore(console, terminal);
+      throw error;
+    });
+    // From here on signals are the process's.
+    interrupts.hold();
+    if (values['pid-file'] !== undefined) writePidFile(values['pid-file'], shim.identity.pid);
+    return detach ? 0 : await waitInForeground(shim, console, terminal);
+  },
+});
+
+/** runc's exec ends with 255 for whatever is wrong before there is a process. */
+function find<T>(step: () => T): T {
+  try {
+    return step();
+  } catch (cause) {
+    if (!(cause instanceof CliError) || cause instanceof UsageError) throw cause;
+    throw new CliError(`exec failed: ${cause.message}`, { exitCode: execFailed, cause });
+  }
+}

@@ -1,0 +1,12 @@
+import { command } from '../command.ts';
+import { collectGarbage } from '../gc.ts';
+import { print } from '../output.ts';
+
+export default command({
+  options: {},
+  positionals: [0, 0],
+  async run(_, __, { store, settings }) {
+    const removed = await collectGarbage(store, settings.runDirectory);
+    print(removed.map((line) => `removed ${line}\n`).join(''));
+  },
+});

@@ -1,0 +1,53 @@
+import { command } from '../command.ts';
+import { createContainer, startContainer } from '../create-container.ts';
+import { CliError } from '../errors.ts';
+import { waitInForeground } from '../foreground.ts';
+import { Interrupts } from '../interrupts.ts';
+import { removeContainer } from '../remove-container.ts';
+import { checkPreserveFds, createOptions } from '../run-options.ts';
+
+export default command({
+  options: {
+    ...createOptions,
+    detach: { type: 'boolean', short: 'd', help: 'return once the process has started' },
+    keep: { type: 'boolean', help: 'do not delete the container when its process has ended' },
+    'no-subreaper': { type: 'boolean', help: 'accepted; has no effect' },
+  },
+  positionals: [1, 1],
+  async run(values, [id = ''], context) {
+    checkPreserveFds(values['preserve-fds']);
+    const detach = values.detach === true;
+    const keep = values.keep === true;
+    const interrupts = new Interrupts(`running container ${id}`);
+    await using created = await createContainer(
+      {
+        id,
+        bundle: values.bundle ?? '.',
+        detach,
+        consoleSocket: values['console-socket'],
+        pidFile: values['pid-file'],
+        keepsWatch: !detach && !keep,
+      },
+      context,
+      interrupts.signal,
+    );
+    const { container, shim, console, terminal, state } = created;
+    await startContainer(container, interrupts.signal);
+    context.store.write({ ...state, phase: 'started' });
+    // From here on signals are the container's.
+    interrupts.hold();
+    created.keep();
+    if (detach) return 0;
+    const exitCode = await waitInForeground(shim, console, terminal);
+    if (!keep) {
+      try {
+        using _lock = await context.store.lock(id);
+        await removeContainer(context.store, id);
+      } catch (error) {
+        // `coracle delete --force` was quicker.
+        if (!(error instanceof CliError && error.message.includes('does not exist'))) throw error;
+      }
+    }
+    return exitCode;
+  },
+});

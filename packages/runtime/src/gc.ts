@@ -1,0 +1,71 @@
+/**
+ * Removing what crashes have left: of `coracle` itself at any step, of the host (the run folder is on a
+ * tmpfs, so a reboot leaves nothing), of a proxy. Stopped containers stay: their engine deletes them.
+ */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { errnoCode } from './errors.ts';
+import { isAlive } from './process-identity.ts';
+import { sandboxesFolder } from './proxy.ts';
+import { removeContainer } from './remove-container.ts';
+import { type Owner, ownerFile, removeSandbox } from './sandbox.ts';
+import { StateStore } from './state.ts';
+import { statusOf } from './status.ts';
+
+/** Between making a VM's folder and writing its owner down there are microseconds. */
+const ownerlessAgeMs = 60_000;
+
+/** @returns what was removed, in words */
+export async function collectGarbage(store: StateStore, runDirectory: string): Promise<string[]> {
+  const removed: string[] = [];
+  for (const id of store.ids()) {
+    const why = await removeIfAbandoned(store, id);
+    if (why !== undefined) removed.push(`container ${id}: ${why}`);
+  }
+  const sandboxes = sandboxesFolder(runDirectory);
+  for (const name of folders(sandboxes)) {
+    const directory = join(sandboxes, name);
+    if (!isOrphan(directory, name)) continue;
+    await removeSandbox(directory);
+    removed.push(`virtual machine ${name}: its container does not exist`);
+  }
+  return removed;
+}
+
+async function removeIfAbandoned(store: StateStore, id: string): Promise<string | undefined> {
+  using lock = store.tryLock(id);
+  // Whoever holds it is at work.
+  if (lock === undefined) return undefined;
+  const state = store.find(id);
+  const why =
+    state === undefined || state.phase === 'creating'
+      ? 'whoever created it died before it was there'
+      : state.runner !== undefined && !isAlive(state.runner) && statusOf(state) === 'stopped'
+        ? 'the coracle run that would have removed it was killed'
+        : undefined;
+  if (why !== undefined) await removeContainer(store, id);
+  return why;
+}
+
+/** The state is written before the VM's folder is made and removed after it, so there is no gap. */
+function isOrphan(directory: string, sandboxId: string): boolean {
+  let owner: Owner;
+  try {
+    owner = JSON.parse(readFileSync(join(directory, ownerFile), 'utf8')) as Owner;
+  } catch {
+    const made = statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? Number.POSITIVE_INFINITY;
+    return Date.now() - made > ownerlessAgeMs;
+  }
+  return new StateStore(owner.root).find(owner.id)?.sandboxId !== sandboxId;
+}
+
+function folders(path: string): string[] {
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name);
+  } catch (error) {
+    if (errnoCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}

@@ -1,0 +1,35 @@
+import { constants } from 'node:os';
+import { CliError } from './errors.ts';
+
+const names = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const satisfies NodeJS.Signals[];
+
+export class Interrupted extends CliError {}
+
+/**
+ * The signals that end a program. While something is being made they abort it, and all that was made is
+ * undone before we end with 128 and the signal's number. Once `hold` was called they do nothing here: the
+ * container's process gets them (foreground.ts), or what is being undone must be finished.
+ */
+export class Interrupts {
+  readonly #controller = new AbortController();
+  #held = false;
+
+  constructor(what: string) {
+    const onSignal = (name: NodeJS.Signals) => {
+      if (this.#held) return;
+      const exitCode = 128 + constants.signals[name];
+      this.#controller.abort(
+        new Interrupted(`${what} was interrupted by ${name}; nothing was left behind`, { exitCode }),
+      );
+    };
+    for (const name of names) process.on(name, onSignal);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  hold(): void {
+    this.#held = true;
+  }
+}

@@ -1,0 +1,85 @@
+/** The proxy of a sandbox: one for all by default, one for each where isolation matters more than memory. */
+import { dirname, join } from 'node:path';
+import { close, connectUnix, hasCode, kill, peerCredentials, waitForExit } from '@coracle/sys';
+import { program, type Settings } from './settings.ts';
+
+export interface ProxyPlace {
+  readonly socketPath: string;
+  /** The folder that holds the sandboxes' folders. */
+  readonly sandboxes: string;
+  /** Set when this proxy serves one sandbox only. */
+  readonly only?: string;
+}
+
+export function sandboxesFolder(runDirectory: string): string {
+  return join(runDirectory, 'sandboxes');
+}
+
+export function proxyPlace(
+  settings: Pick<Settings, 'runDirectory' | 'proxy'>,
+  sandboxId: string,
+): ProxyPlace {
+  const sandboxes = sandboxesFolder(settings.runDirectory);
+  if (settings.proxy === 'shared')
+    return { socketPath: join(settings.runDirectory, 'proxy.sock'), sandboxes };
+  return { socketPath: join(sandboxes, sandboxId, 'proxy.sock'), sandboxes, only: sandboxId };
+}
+
+/** The same, from what a container's state says: its own environment may have been another than ours. */
+export function proxyOf(state: {
+  sandboxId: string;
+  sandboxDirectory: string;
+  proxySocket: string;
+}): ProxyPlace {
+  const own = state.proxySocket === join(state.sandboxDirectory, 'proxy.sock');
+  return {
+    socketPath: state.proxySocket,
+    sandboxes: dirname(state.sandboxDirectory),
+    ...(own ? { only: state.sandboxId } : {}),
+  };
+}
+
+/** Resolves when a proxy listens, ours or one that was there. */
+export async function startProxy(place: ProxyPlace): Promise<void> {
+  const { ensureProxy } = await import('@coracle/client');
+  const command = [program('coracle-proxy'), '--socket', place.socketPath, '--sandboxes', place.sandboxes];
+  if (place.only !== undefined) command.push('--sandbox', place.only);
+  await ensureProxy({ socketPath: place.socketPath, command, env: environment() });
+}
+
+/** What our own programs need of our environment; engines put secrets into the rest. */
+export function environment(): Record<string, string> {
+  const names = ['PATH', 'HOME', 'CORACLE_CACHE', 'XDG_CACHE_HOME', 'CORACLE_LOG'];
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
+}
+
+/** How a shim that finds no proxy starts one again: by `coracle start-proxy`, told by the environment. */
+export function starterEnvironment(place: ProxyPlace): Record<string, string> {
+  return {
+    ...environment(),
+    CORACLE_PROXY_SOCKET: place.socketPath,
+    CORACLE_SANDBOXES: place.sandboxes,
+    ...(place.only === undefined ? {} : { CORACLE_SANDBOX: place.only }),
+  };
+}
+
+/** Ends the proxy of one sandbox; the one that all share stays until nobody uses it. */
+export async function stopOwnProxy(place: ProxyPlace): Promise<void> {
+  if (place.only === undefined) return;
+  let pid: number;
+  try {
+    const fd = connectUnix(place.socketPath);
+    try {
+      ({ pid } = peerCredentials(fd));
+    } finally {
+      close(fd);
+    }
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ECONNREFUSED')) return;
+    throw error;
+  }
+  kill(pid, 'SIGTERM');
+  await waitForExit(pid);
+}

@@ -1,0 +1,158 @@
+/**
+ * A container's sandbox: the virtual machine, its folder below `<run>/sandboxes`, and its agent.
+ *
+ * The folder holds `owner.json` before anything is started for it, so that what a crash leaves can be told
+ * from what is in use (gc.ts).
+ */
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Sandbox, VmDriverLike } from '@coracle/client';
+import type { BootReport, Share, Vm } from '@coracle/vm';
+import { explain, isRpcError } from './agent.ts';
+import type { Bundle } from './bundle.ts';
+import { createDriver } from './driver.ts';
+import { CliError, ExitCode } from './errors.ts';
+import type { Progress } from './progress.ts';
+import { type ProxyPlace, startProxy } from './proxy.ts';
+import type { Settings } from './settings.ts';
+
+export interface Owner {
+  readonly root: string;
+  readonly id: string;
+}
+
+export const ownerFile = 'owner.json';
+/** The name under which the guest mounts what it sees of the host. */
+export const shareTag = 'containers';
+
+export interface SandboxPlan {
+  readonly sandboxId: string;
+  readonly directory: string;
+  readonly owner: Owner;
+  readonly bundle: Bundle;
+  readonly proxy: ProxyPlace;
+  readonly settings: Settings;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+}
+
+/** Ends the VM and all that belongs to it, at once, and removes the folder. Idempotent. */
+export async function removeSandbox(directory: string): Promise<void> {
+  const { stopVm } = await import('@coracle/vm');
+  await stopVm(directory, true);
+  rmSync(directory, { recursive: true, force: true });
+}
+
+/**
+ * Starts the VM and the proxy, and waits until the agent answers. When it fails nothing stays.
+ * @throws VmError with the console of a guest that did not come up, CliError, or the signal's reason
+ */
+export async function startSandbox(plan: SandboxPlan): Promise<Sandbox> {
+  const { bundle, directory, settings, progress, proxy } = plan;
+  const [{ Coracle }, { sizeVm, VmStartError }, driver] = await Promise.all([
+    import('@coracle/client'),
+    import('@coracle/vm'),
+    createDriver(settings),
+  ]);
+  const { memory, cpu } = bundle.spec.linux?.resources ?? {};
+  const size = sizeVm({ memoryLimitBytes: memory?.limit, cpuQuota: cpu?.quota, cpuPeriod: cpu?.period });
+  // What an earlier crash left under this name; the id is ours now.
+  await removeSandbox(directory);
+
+  // The two start beside each other, and neither goes on behind our back when the other has failed.
+  const stop = new AbortController();
+  const signal = AbortSignal.any([plan.signal, stop.signal]);
+  const proxyStart = startProxy(proxy);
+  proxyStart.catch((error) => stop.abort(error));
+  const late = setTimeout(() => stop.abort(new LateBoot(settings.bootTimeoutMs)), settings.bootTimeoutMs);
+  let report: BootReport | undefined;
+  const coracle = new Coracle({
+    proxy: proxy.socketPath,
+    sandboxes: proxy.sandboxes,
+    startProxy: () => proxyStart.then(() => startProxy(proxy)),
+  });
+  try {
+    return await coracle.startSandbox({
+      vm: watched(plan, driver, (seen) => {
+        report ??= seen;
+      }),
+      id: plan.sandboxId,
+      image: settings.image,
+      ...size,
+      shares: sharesOf(bundle),
+      shareType: await shareType(settings),
+      hostname: bundle.spec.hostname ?? '',
+      signal,
+    });
+  } catch (error) {
+    plan.signal.throwIfAborted();
+    if (stop.signal.aborted && !(stop.signal.reason instanceof LateBoot)) throw stop.signal.reason;
+    if (report === undefined || !(isRpcError(error) || stop.signal.aborted)) throw error;
+    const what =
+      stop.signal.reason instanceof LateBoot ? stop.signal.reason.message : explain(error, bootFailed);
+    if (settings.driver === 'local') throw new CliError(what, { cause: error });
+    throw new VmStartError('boot-failed', what, report, error);
+  } finally {
+    clearTimeout(late);
+    await proxyStart.catch(() => undefined);
+    progress.update('creating the container');
+  }
+}
+
+const bootFailed = 'the virtual machine did not come up';
+
+class LateBoot extends CliError {
+  constructor(timeoutMs: number) {
+    super(`the guest's agent did not answer within ${timeoutMs / 1000} s`, { exitCode: ExitCode.failed });
+  }
+}
+
+/** The driver, with the owner written down before and the console read before the VM is ended. */
+function watched(
+  { owner, progress }: SandboxPlan,
+  driver: Awaited<ReturnType<typeof createDriver>>,
+  onEnd: (report: BootReport) => void,
+): VmDriverLike {
+  return {
+    name: driver.name,
+    async start({ directory, shares, ...spec }, { signal } = {}) {
+      writeFileSync(join(directory, ownerFile), `${JSON.stringify(owner)}\n`, { mode: 0o600 });
+      const vm: Vm = await driver.start(
+        { directory, shares, ...spec },
+        {
+          ...(signal === undefined ? {} : { signal }),
+          onProgress: (message) => progress.update(message),
+        },
+      );
+      const slowly = vm.accel === 'tcg' ? ' (emulated, which is slow)' : '';
+      progress.update(`booting the virtual machine${slowly}`);
+      const { bootReport } = await import('@coracle/vm');
+      return {
+        waitExit: (options) => vm.waitExit(options),
+        async stop(options) {
+          onEnd(bootReport(directory));
+          await vm.stop(options);
+        },
+      };
+    },
+  };
+}
+
+function sharesOf(bundle: Bundle): Share[] {
+  const mounts = bundle.binds.map(({ mount, source, readonly }) => ({
+    name: mountName(mount),
+    source,
+    readonly,
+  }));
+  return [{ tag: shareTag, binds: [{ name: rootfsName, source: bundle.rootfs }, ...mounts] }];
+}
+
+export const rootfsName = 'rootfs';
+export const mountName = (index: number): string => `mounts/${index}`;
+
+/** As the driver chooses: virtiofs, and 9p only where there is no virtiofsd. */
+async function shareType({ driver }: Settings): Promise<'local' | 'virtiofs' | '9p'> {
+  if (driver === 'local') return 'local';
+  const { findVirtiofsd } = await import('@coracle/vm');
+  return findVirtiofsd({}) === undefined ? '9p' : 'virtiofs';
+}

@@ -1,0 +1,141 @@
+/** Starting coracle-shim (packages/shim), which stands for one process of a container on the host. */
+import { existsSync, fstatSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
+import { close, openStream, pipe2, spawn, waitForExit, waitPid } from '@coracle/sys';
+import { type ConsolePlan, sendConsole } from './console.ts';
+import { CliError, ExitCode } from './errors.ts';
+import { identify, killAndWait, type ProcessIdentity } from './process-identity.ts';
+import { type ProxyPlace, starterEnvironment } from './proxy.ts';
+import { program } from './settings.ts';
+
+export interface ShimPlan {
+  readonly proxy: ProxyPlace;
+  readonly sandboxId: string;
+  /** From CreateContainer or ExecProcess. */
+  readonly process: { readonly process: number; readonly token: Uint8Array };
+  /** For messages, such as `container web`. */
+  readonly name: string;
+  readonly console: ConsolePlan;
+  readonly stdin: boolean;
+  /** Where the shim leaves how the process ended. */
+  readonly exitFile?: string;
+}
+
+export interface Shim {
+  readonly identity: ProcessIdentity;
+  /** Resolves with the wait status when the shim has ended; it is reaped then. */
+  ended(): Promise<number>;
+  kill(): Promise<void>;
+}
+
+const readyDescriptor = 3;
+const consoleDescriptor = 4;
+/** In util-linux, which is essential on Debian. */
+const setpriv = '/usr/bin/setpriv';
+
+/**
+ * Starts the shim with our stdio and waits until it is attached.
+ *
+ * It gets a session of its own: signals from the terminal's keys then reach us alone, and we hand each on
+ * once (foreground.ts). Reading and making raw a terminal of another session is not stopped by job control
+ * (drivers/tty/tty_jobctrl.c). Where the terminal is ours, the shim must not outlive us: it would go on
+ * reading what is typed at the shell.
+ *
+ * @throws CliError when it cannot be started or attached; it has told why on stderr itself then
+ */
+export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<Shim> {
+  signal?.throwIfAborted();
+  const file = program('coracle-shim');
+  const args = [
+    ...['--socket', plan.proxy.socketPath, '--sandbox', plan.sandboxId],
+    ...['--process', String(plan.process.process), '--name', plan.name],
+    ...['--ready-fd', String(readyDescriptor), '--start-proxy', program('coracle-start-proxy')],
+    ...(plan.stdin ? ['--stdin'] : []),
+    ...(plan.console.kind === 'pipes' ? [] : ['--terminal']),
+    ...(plan.console.kind === 'socket' ? ['--console', String(consoleDescriptor)] : []),
+    ...(plan.exitFile === undefined ? [] : ['--exit-file', plan.exitFile]),
+  ];
+  const leash = plan.console.kind === 'ours' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'HUP'] : [];
+  const slave =
+    plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
+  const ready = pipe2({ nonblockingRead: true });
+  let pid: number;
+  try {
+    pid = spawn({
+      file: leash[0] ?? file,
+      args: [...leash, file, ...args],
+      env: {
+        ...starterEnvironment(plan.proxy),
+        CORACLE_TOKEN: Buffer.from(plan.process.token).toString('hex'),
+      },
+      cwd: '/',
+      descriptors: {
+        0: 0,
+        1: 1,
+        2: 2,
+        [readyDescriptor]: ready.write,
+        ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
+      },
+      newSession: true,
+    });
+  } catch (error) {
+    close(ready.read);
+    throw error;
+  } finally {
+    close(ready.write);
+    if (slave !== undefined) close(slave);
+  }
+  const shim = shimOf(pid);
+  try {
+    await attached(ready.read, signal);
+    return shim;
+  } catch (error) {
+    await shim.kill();
+    throw error;
+  }
+}
+
+function shimOf(pid: number): Shim {
+  const identity = identify(pid) ?? { pid, startTicks: -1 };
+  let status: Promise<number> | undefined;
+  const ended = () => {
+    status ??= waitForExit(pid).then(() => waitPid(pid) ?? 0);
+    return status;
+  };
+  return {
+    identity,
+    ended,
+    async kill() {
+      await killAndWait(identity);
+      await ended();
+    },
+  };
+}
+
+async function attached(fd: number, signal: AbortSignal | undefined): Promise<void> {
+  const stream = openStream(fd);
+  const onAbort = () => stream.destroy(signal?.reason as Error);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    // The shim closes its end after the one line, whichever it is.
+    const answer = await text(stream);
+    if (answer === '1\n') return;
+    throw new CliError(answer.trim().replace(/^coracle: /, '') || 'coracle-shim ended without a word', {
+      exitCode: ExitCode.vmLost,
+    });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    stream.destroy();
+  }
+}
+
+/** Whether somebody may have something to say on our stdin: not when it is /dev/null (or was closed). */
+export function wantsStdin(console: ConsolePlan): boolean {
+  if (console.kind !== 'pipes') return true;
+  const stat = fstatSync(0);
+  // Major 1, minor 3 (Documentation/admin-guide/devices.txt).
+  return !(stat.isCharacterDevice() && stat.rdev === ((1 << 8) | 3));
+}

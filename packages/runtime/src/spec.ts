@@ -1,0 +1,115 @@
+/** The parts of the OCI runtime specification (config.md, config-linux.md) that the host side looks at. */
+import { absolutePath, boolean, integer, listOf, mapOf, natural, nonEmpty, object, string } from './shape.ts';
+
+export interface ProcessSpec {
+  terminal?: boolean;
+  consoleSize?: { width: number; height: number };
+  user?: { uid: number; gid: number; umask?: number; additionalGids?: number[] };
+  args?: string[];
+  env?: string[];
+  cwd: string;
+  capabilities?: Record<
+    'bounding' | 'effective' | 'permitted' | 'inheritable' | 'ambient',
+    string[] | undefined
+  >;
+  noNewPrivileges?: boolean;
+  apparmorProfile?: string;
+  selinuxLabel?: string;
+}
+
+export interface MountSpec {
+  readonly destination: string;
+  readonly type?: string;
+  readonly source?: string;
+  readonly options?: readonly string[];
+}
+
+export interface Spec {
+  readonly ociVersion: string;
+  readonly process: ProcessSpec;
+  readonly root: { readonly path: string; readonly readonly?: boolean };
+  readonly hostname?: string;
+  readonly mounts?: readonly MountSpec[];
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly linux?: {
+    readonly resources?: {
+      readonly memory?: { readonly limit?: number };
+      readonly cpu?: { readonly quota?: number; readonly period?: number };
+    };
+  };
+}
+
+const names = listOf(string);
+const capabilities = object({
+  bounding: names,
+  effective: names,
+  permitted: names,
+  inheritable: names,
+  ambient: names,
+});
+const rlimit = object({ type: nonEmpty, hard: natural, soft: natural }, ['type', 'hard', 'soft']);
+
+/** The `process` object: of config.json, and of `exec --process FILE`. */
+export const processShape = object(
+  {
+    terminal: boolean,
+    consoleSize: object({ width: natural, height: natural }, ['width', 'height']),
+    user: object({ uid: natural, gid: natural, umask: natural, additionalGids: listOf(natural) }),
+    args: listOf(string, { min: 1 }),
+    env: names,
+    cwd: absolutePath,
+    capabilities,
+    rlimits: listOf(rlimit),
+    noNewPrivileges: boolean,
+    apparmorProfile: string,
+    selinuxLabel: string,
+    oomScoreAdj: integer,
+  },
+  ['args', 'cwd'],
+);
+
+const mount = object({ destination: nonEmpty, type: string, source: string, options: names }, [
+  'destination',
+]);
+const hook = listOf(object({ path: absolutePath, args: names, env: names, timeout: integer }, ['path']));
+
+export const specShape = object(
+  {
+    ociVersion: nonEmpty,
+    process: processShape,
+    root: object({ path: nonEmpty, readonly: boolean }, ['path']),
+    hostname: string,
+    domainname: string,
+    mounts: listOf(mount),
+    annotations: mapOf(string),
+    hooks: object({
+      prestart: hook,
+      createRuntime: hook,
+      createContainer: hook,
+      startContainer: hook,
+      poststart: hook,
+      poststop: hook,
+    }),
+    linux: object({
+      namespaces: listOf(object({ type: nonEmpty, path: string }, ['type'])),
+      uidMappings: listOf(object({ containerID: natural, hostID: natural, size: natural })),
+      gidMappings: listOf(object({ containerID: natural, hostID: natural, size: natural })),
+      devices: listOf(
+        object({ path: absolutePath, type: nonEmpty, major: integer, minor: integer }, ['path']),
+      ),
+      cgroupsPath: string,
+      sysctl: mapOf(string),
+      resources: object({
+        memory: object({ limit: integer, reservation: integer, swap: integer }),
+        cpu: object({ shares: natural, quota: integer, period: natural, cpus: string, mems: string }),
+        pids: object({ limit: integer }),
+        devices: listOf(object({ allow: boolean, type: string, access: string })),
+      }),
+      seccomp: object({ defaultAction: nonEmpty, architectures: names, syscalls: listOf(object({ names })) }),
+      maskedPaths: names,
+      readonlyPaths: names,
+      rootfsPropagation: string,
+    }),
+  },
+  ['ociVersion', 'process', 'root'],
+);
