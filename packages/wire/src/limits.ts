@@ -27,3 +27,9 @@ export const MAX_PROCESS_NUMBER = 2 ** 30 - 1;
  * windows and lengths exact in a double.
  */
 export const MAX_START_OFFSET = 2 ** 52;
+/** The longest time that Node's timers can wait; a longer one would end at once. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+/** Longest idempotency key: 1,024 of them are remembered. */
+export const MAX_KEY_BYTES = 128;
+/** What remembered results may take; the oldest go first. */
+export const REMEMBERED_BYTES = 8 * 1024 * 1024;

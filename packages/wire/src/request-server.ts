@@ -7,7 +7,14 @@ import type { Connection } from './connection.ts';
 import { asRpcError, RpcError, violation } from './errors.ts';
 import { type Frame, FrameType } from './frame.ts';
 import { Request, Response } from './gen/coracle/v1/link.ts';
-import { MAX_REQUESTS, REMEMBERED_CALLS } from './limits.ts';
+import {
+  MAX_KEY_BYTES,
+  MAX_MESSAGE_BYTES,
+  MAX_REQUESTS,
+  MAX_TIMER_MS,
+  REMEMBERED_BYTES,
+  REMEMBERED_CALLS,
+} from './limits.ts';
 import { encodeMessage, MessageAssembler } from './message.ts';
 
 const methodsByName = new Map<string, AgentMethod>(
@@ -24,6 +31,8 @@ interface Call {
   readonly abandonable: boolean;
   waiting: number;
   finished: boolean;
+  /** Of the result. */
+  bytes: number;
 }
 
 export class RequestServer {
@@ -32,6 +41,8 @@ export class RequestServer {
   readonly #calls = new Map<string, Call>();
   /** Requests of the present connection that are not answered, with how to stop waiting. */
   readonly #waiting = new Map<number, () => void>();
+  /** Of all results in `#calls`. */
+  #rememberedBytes = 0;
   #connection: Connection | undefined;
 
   constructor(handlers: AgentHandlers) {
@@ -65,8 +76,14 @@ export class RequestServer {
     let request: Request;
     try {
       request = Request.decode(bytes);
-    } catch {
-      throw violation(`request ${frame.id} is no Request message`);
+      if (request.idempotencyKey.length > MAX_KEY_BYTES) throw new Error('its idempotency key is too long');
+    } catch (error) {
+      // The proxy forwards what it can't read. One client's mistake is answered and does not end the link of all.
+      const refusal = new RpcError('invalid_argument', `request ${frame.id} is no valid Request message`, {
+        cause: error,
+      });
+      this.#respond(this.#connection, frame.id, encodeError(refusal));
+      return;
     }
     this.#answer(frame.id, request);
   }
@@ -82,41 +99,57 @@ export class RequestServer {
       over = true;
       clearTimeout(timer);
       this.#waiting.delete(id);
-      if (--call.waiting === 0 && call.abandonable) call.abort.abort();
+      if (--call.waiting > 0 || !call.abandonable || call.finished) return;
+      // What it is about to answer, that it was aborted, is not the result of this key.
+      if (this.#calls.get(request.idempotencyKey) === call) this.#calls.delete(request.idempotencyKey);
+      call.abort.abort();
     };
     const reply = (response: Uint8Array): void => {
       if (over) return;
       stop();
-      for (const frame of encodeMessage(FrameType.RESPONSE, id, response)) connection?.sendEncoded(frame);
+      this.#respond(connection, id, response);
     };
     this.#waiting.set(id, stop);
     if (request.timeoutMs > 0) {
-      timer = setTimeout(() => {
-        reply(
-          encodeError(
-            new RpcError('deadline_exceeded', `${request.method} took longer than ${request.timeoutMs} ms`),
-          ),
-        );
-      }, request.timeoutMs);
+      timer = setTimeout(
+        () => {
+          reply(
+            encodeError(
+              new RpcError(
+                'deadline_exceeded',
+                `${request.method.slice(0, 64)} took longer than ${request.timeoutMs} ms`,
+              ),
+            ),
+          );
+        },
+        Math.min(request.timeoutMs, MAX_TIMER_MS),
+      );
     }
     call.result.then(reply);
   }
 
   #callFor(request: Request): Call {
     const known = this.#calls.get(request.idempotencyKey);
-    // One that was abandoned has no result to repeat: it runs again.
-    if (known !== undefined && (known.finished || !known.abort.signal.aborted)) return known;
+    if (known !== undefined) return known;
     const abort = new AbortController();
     const call: Call = {
       abort,
       abandonable: waitingMethods.has(request.method),
       waiting: 0,
       finished: false,
+      bytes: 0,
       result: this.#run(request, abort.signal)
         .catch((error: unknown) => encodeError(asRpcError(error)))
         .then((response) => {
+          const result =
+            response.length > MAX_MESSAGE_BYTES ? tooLarge(request.method.slice(0, 64), response) : response;
           call.finished = true;
-          return response;
+          call.bytes = result.length;
+          if (this.#calls.get(request.idempotencyKey) === call) {
+            this.#rememberedBytes += result.length;
+            this.#forgetOldCalls();
+          }
+          return result;
         }),
     };
     if (request.idempotencyKey !== '') {
@@ -152,12 +185,16 @@ export class RequestServer {
   }
 
   #forgetOldCalls(): void {
-    if (this.#calls.size <= REMEMBERED_CALLS) return;
     for (const [key, call] of this.#calls) {
+      if (this.#calls.size <= REMEMBERED_CALLS && this.#rememberedBytes <= REMEMBERED_BYTES) return;
       if (!call.finished) continue;
       this.#calls.delete(key);
-      if (this.#calls.size <= REMEMBERED_CALLS) return;
+      this.#rememberedBytes -= call.bytes;
     }
+  }
+
+  #respond(connection: Connection | undefined, id: number, response: Uint8Array): void {
+    for (const frame of encodeMessage(FrameType.RESPONSE, id, response)) connection?.sendEncoded(frame);
   }
 }
 
@@ -165,4 +202,13 @@ function encodeError(error: RpcError): Uint8Array {
   const cause =
     error.cause instanceof Error ? error.cause.message : typeof error.cause === 'string' ? error.cause : '';
   return Response.encode({ error: { code: error.number, message: error.reason, cause } }).finish();
+}
+
+function tooLarge(method: string, response: Uint8Array): Uint8Array {
+  return encodeError(
+    new RpcError(
+      'resource_exhausted',
+      `the answer to ${method} has ${response.length} bytes, at most ${MAX_MESSAGE_BYTES} can be sent`,
+    ),
+  );
 }

@@ -8,7 +8,7 @@ import type { Connection } from './connection.ts';
 import { asRpcError, codeName, RpcError } from './errors.ts';
 import { type Frame, FrameType } from './frame.ts';
 import { Request, Response } from './gen/coracle/v1/link.ts';
-import { MAX_REQUESTS } from './limits.ts';
+import { MAX_REQUESTS, MAX_TIMER_MS } from './limits.ts';
 import { encodeMessage, MessageAssembler } from './message.ts';
 
 export interface CallOptions {
@@ -46,7 +46,15 @@ export class Requests {
       .encode(request)
       .finish();
     const answer = await this.#send(definition.name, payload, options);
-    return (definition.responseType as unknown as { decode(b: Uint8Array): AgentResponse<M> }).decode(answer);
+    try {
+      return (definition.responseType as unknown as { decode(b: Uint8Array): AgentResponse<M> }).decode(
+        answer,
+      );
+    } catch (error) {
+      throw new RpcError('internal', `the agent's answer to ${definition.name} can't be decoded`, {
+        cause: error,
+      });
+    }
   }
 
   /** A connection is open: everything unanswered goes out on it. */
@@ -63,10 +71,11 @@ export class Requests {
 
   /** A RESPONSE frame has come. @throws RpcError invalid_argument when it breaks the rules */
   handle(frame: Frame): void {
+    const pending = this.#pending.get(frame.id);
+    // Nobody waits for it any more: the call was aborted. No memory is taken for it either.
+    if (pending === undefined) return;
     const bytes = this.#assembler.add(frame);
-    if (bytes === undefined) return;
-    // An answer that nobody waits for any more: the call was aborted.
-    this.#pending.get(frame.id)?.settle(bytes);
+    if (bytes !== undefined) pending.settle(bytes);
   }
 
   /** Nothing will be answered any more: all calls, now and later, fail with `reason`. */
@@ -79,6 +88,15 @@ export class Requests {
     return new Promise<Buffer>((resolve, reject) => {
       if (this.#closed) return reject(this.#closed);
       if (options.signal?.aborted) return reject(asRpcError(options.signal.reason, 'cancelled'));
+      // More would end the connection, and all calls with it, again and again.
+      if (this.#pending.size >= MAX_REQUESTS) {
+        return reject(
+          new RpcError(
+            'resource_exhausted',
+            `${method} can't be sent: ${MAX_REQUESTS} requests wait for this sandbox already`,
+          ),
+        );
+      }
       const id = this.#newId();
       let timer: NodeJS.Timeout | undefined;
       const giveUp = (error: RpcError): void => {
@@ -104,7 +122,7 @@ export class Requests {
             giveUp(
               new RpcError('deadline_exceeded', `${method} was not answered within ${options.timeoutMs} ms`),
             ),
-          options.timeoutMs,
+          Math.min(options.timeoutMs, MAX_TIMER_MS),
         );
       }
       options.signal?.addEventListener('abort', onAbort, { once: true });
@@ -115,8 +133,9 @@ export class Requests {
 
   #transmit(id: number, pending: Pending): void {
     if (!this.#connection?.isOpen) return;
+    const leftMs = pending.deadlineAt === undefined ? 0 : pending.deadlineAt - performance.now();
     const timeoutMs =
-      pending.deadlineAt === undefined ? 0 : Math.max(1, Math.ceil(pending.deadlineAt - performance.now()));
+      pending.deadlineAt === undefined ? 0 : Math.min(MAX_TIMER_MS, Math.max(1, Math.ceil(leftMs)));
     try {
       const message = Request.encode({ ...pending.request, timeoutMs }).finish();
       for (const frame of encodeMessage(FrameType.REQUEST, id, message)) this.#connection.sendEncoded(frame);
