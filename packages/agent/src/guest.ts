@@ -17,6 +17,8 @@ export async function runGuest(stateFolder: string): Promise<void> {
   );
   // Pid 1 has no default actions to fear, and the machine has other ways to be switched off.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
+  // Signals alone do not keep the event loop alive, and pid 1 must not run out of work.
+  setInterval(() => {}, 0x7fff_ffff);
   for (const step of bootSteps) await runStep(step.name, step.run);
   let agent: Agent | undefined;
   await runStep('agent', () => {
@@ -37,8 +39,6 @@ export async function runGuest(stateFolder: string): Promise<void> {
       first = false;
     });
   });
-  // Signals alone do not keep the event loop alive.
-  setInterval(() => {}, 0x7fff_ffff);
 }
 
 async function runStep(name: string, run: () => void | Promise<void>): Promise<void> {

@@ -262,10 +262,10 @@ export class Process {
     if (frame.type === FrameType.DATA) {
       const bytes = this.#stdin.data(frame.offset, frame.payload);
       if (bytes.length > 0) this.#isolate('stdin', () => this.#input?.write(bytes));
-    } else if (frame.type === FrameType.EOF) {
-      this.#stdin.end(frame.offset);
-      this.#isolate('stdin', () => this.#input?.end());
-    } else throw unexpected(frame);
+    } else if (frame.type === FrameType.EOF) this.#stdin.end(frame.offset);
+    else throw unexpected(frame);
+    // EOF carries the final offset, since as a control frame it may overtake the last DATA.
+    if (this.#stdin.expected === this.#stdin.final) this.#isolate('stdin', () => this.#input?.end());
   }
 
   #handleOutput(frame: Frame, stream: SendStream): void {
