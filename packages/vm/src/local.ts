@@ -5,7 +5,6 @@ import { spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
 import type { VmDriver } from './driver.ts';
 import { VmError } from './errors.ts';
-import { isListening } from './listening.ts';
 import { waitReady } from './ready.ts';
 import type { VmRecord } from './record.ts';
 import { writeRecord } from './record.ts';
@@ -51,7 +50,8 @@ export function createLocalDriver({ agentEntry }: LocalDriverOptions): VmDriver 
           owner: directory,
         });
         writeRecord(directory, { ...base, main: agent.identity });
-        await waitReady(agent, () => isListening(paths.link), 'the local agent', paths.agentLog, signal);
+        // The agent listens under another name first and renames: the file's name means that it listens.
+        await waitReady(agent, () => existsSync(paths.link), 'the local agent', paths.agentLog, signal);
         const record: VmRecord = { ...base, main: agent.identity, state: 'running' };
         writeRecord(directory, record);
         return vmFromRecord(directory, record, agent.child);
