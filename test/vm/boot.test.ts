@@ -10,6 +10,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -139,6 +140,25 @@ test('virtiofsd killed takes its sandboxed half with it', async () => {
   await until('both halves of virtiofsd', () => findOwned(directory).length === 3);
   process.kill(vm.pids[1]!, 'SIGKILL');
   await until('the end of virtiofsd', () => findOwned(directory).length === 1, 10_000);
+  await vm.stop();
+  expectStopped(directory);
+});
+
+test('without virtiofsd QEMU serves the share by 9p, from private mounts of its own', async () => {
+  const { folder, directory, spec } = fixture();
+  // Only the host's side: the default image's kernel has no 9p to mount it with.
+  const image = imageWith(folder, 'manifest.json', (path) => {
+    const manifest = JSON.parse(readFileSync(path, 'utf8'));
+    manifest.kernel.filesystems.push('9p');
+    writeFileSync(path, JSON.stringify(manifest));
+  });
+  const without = createQemuDriver({ accel: 'tcg', virtiofsd: '/nowhere/virtiofsd' });
+  const vm = await without.start({ ...spec, image });
+  expect(vm.pids).toHaveLength(1);
+  const target = `${directory}/share-coracle/web/rootfs`;
+  expect(readFileSync(`/proc/${vm.pids[0]}/mountinfo`, 'utf8')).toContain(` ${target} `);
+  expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(directory);
+  expect(await openVm(directory).status()).toBe('running');
   await vm.stop();
   expectStopped(directory);
 });
