@@ -3,10 +3,12 @@
  * sections 1 and 2). Clients, the proxy and the agent all use it. What the frames mean is not its business.
  */
 import { randomBytes } from 'node:crypto';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Decoder } from './decode.ts';
 import { asRpcError, codeName, RpcError } from './errors.ts';
 import { encodeFrame, type Frame, type FrameFields, FrameType } from './frame.ts';
+import { recycleFrame } from './frame-pool.ts';
 import { type FrameSource, Outbox } from './outbox.ts';
 import { decodeFailure, encodeFailure } from './payloads.ts';
 import {
@@ -43,6 +45,7 @@ export interface ConnectionOptions {
   readonly flush?: boolean;
   /**
    * The caller feeds `receive` itself, from a transport that is read into memory of the caller's own.
+   * Frames and their payloads then hold only until the `frame` event returns.
    * Otherwise the transport's `data` events are taken.
    */
   readonly manualReceive?: boolean;
@@ -67,7 +70,7 @@ export class Connection {
     this.#events = events;
     this.#decoder = new Decoder(
       { preamble: (preamble) => this.#preamble(preamble), frame: (frame) => this.#frame(frame) },
-      { resynchronise: !options.opener },
+      { resynchronise: !options.opener, reuseMemory: options.manualReceive ?? false },
     );
     this.#outbox = this.#newOutbox();
     transport.on('error', (error) => {
@@ -152,9 +155,13 @@ export class Connection {
   }
 
   #newOutbox(): Outbox {
-    return new Outbox((bytes, taken) => {
-      this.#transport.write(bytes, taken);
-    });
+    return new Outbox(
+      (bytes, taken) => {
+        this.#transport.write(bytes, taken);
+      },
+      // A socket has handed the bytes to the kernel when it calls back; other streams may hold on to them.
+      { recycle: this.#transport instanceof Socket ? recycleFrame : undefined },
+    );
   }
 
   #ownPreamble(versionMin: number, versionMax: number, echo: Buffer): Buffer {

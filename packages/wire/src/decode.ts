@@ -7,7 +7,7 @@
  */
 import { violation } from './errors.ts';
 import { type Frame, type Header, readHeader, TRAILER } from './frame.ts';
-import { HEADER_BYTES, TRAILER_BYTES } from './limits.ts';
+import { HEADER_BYTES, MAX_FRAME_BYTES, TRAILER_BYTES } from './limits.ts';
 import { decodePreamble, MAGIC, PREAMBLE_BYTES, type Preamble } from './preamble.ts';
 
 export interface DecoderEvents {
@@ -22,6 +22,11 @@ export interface DecoderOptions {
    * in the middle of a frame. For openers both break the rules.
    */
   readonly resynchronise: boolean;
+  /**
+   * Frames that come in pieces are put together in the same memory again and again: a frame holds only until
+   * its event handler returns. New memory for each costs many times what copying costs.
+   */
+  readonly reuseMemory?: boolean;
 }
 
 const MAGIC_WORD = MAGIC.readUInt32LE(0);
@@ -41,12 +46,15 @@ export class Decoder {
   #header: Header | undefined;
   #encoded: Buffer = NONE;
   #filled = 0;
+  readonly #reuseMemory: boolean;
+  #memory: Buffer | undefined;
   /** Bytes skipped while scanning, for diagnosis. */
   skippedBytes = 0;
 
   constructor(events: DecoderEvents, options: DecoderOptions) {
     this.#events = events;
     this.#resynchronise = options.resynchronise;
+    this.#reuseMemory = options.reuseMemory ?? false;
   }
 
   /** @throws RpcError invalid_argument when the bytes break the rules; the connection must end then */
@@ -126,9 +134,15 @@ export class Decoder {
       return end;
     }
     this.#header = header;
-    this.#encoded = Buffer.allocUnsafe(HEADER_BYTES + header.length + TRAILER_BYTES);
+    this.#encoded = this.#memoryFor(HEADER_BYTES + header.length + TRAILER_BYTES);
     this.#filled = head.copy(this.#encoded, 0, headAt, headAt + HEADER_BYTES);
     return next;
+  }
+
+  #memoryFor(bytes: number): Buffer {
+    if (!this.#reuseMemory) return Buffer.allocUnsafe(bytes);
+    this.#memory ??= Buffer.allocUnsafeSlow(MAX_FRAME_BYTES);
+    return this.#memory.subarray(0, bytes);
   }
 
   #continueFrame(chunk: Buffer, at: number): number {
@@ -152,6 +166,14 @@ export class Decoder {
       this.#startScanning(encoded);
       return;
     }
-    this.#events.frame({ ...header, payload: encoded.subarray(HEADER_BYTES, payloadEnd), encoded });
+    this.#events.frame({
+      type: header.type,
+      flags: header.flags,
+      id: header.id,
+      generation: header.generation,
+      offset: header.offset,
+      payload: encoded.subarray(HEADER_BYTES, payloadEnd),
+      encoded,
+    });
   }
 }

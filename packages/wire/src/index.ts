@@ -3,6 +3,7 @@ export * from './connection.ts';
 export * from './decode.ts';
 export * from './errors.ts';
 export * from './frame.ts';
+export { recycleFrame } from './frame-pool.ts';
 export * from './gen/coracle/v1/agent.ts';
 export { Error as ErrorMessage, Request, Response } from './gen/coracle/v1/link.ts';
 export * from './limits.ts';

@@ -18,6 +18,7 @@ export type WriteBytes = (bytes: Buffer, taken: () => void) => void;
 
 export class Outbox {
   readonly #write: WriteBytes;
+  readonly #recycle: ((frame: Buffer) => void) | undefined;
   #control: Buffer[] = [];
   /** Control frames before this index were sent: taking from the front must not move the rest each time. */
   #controlFirst = 0;
@@ -33,8 +34,10 @@ export class Outbox {
   #held: Buffer | undefined;
   #closed = false;
 
-  constructor(write: WriteBytes) {
+  /** @param options.recycle gets back the frames that the transport has taken, and nobody else holds */
+  constructor(write: WriteBytes, options: { recycle?: ((frame: Buffer) => void) | undefined } = {}) {
     this.#write = write;
+    this.#recycle = options.recycle;
   }
 
   /** Bytes of control frames that wait, with what the transport holds. */
@@ -90,6 +93,7 @@ export class Outbox {
         this.#inTransport += bytes.length;
         this.#write(bytes, () => {
           this.#inTransport -= bytes.length;
+          this.#recycle?.(bytes);
           if (!this.#pumpQueued) this.#pump();
         });
       }
@@ -111,7 +115,10 @@ export class Outbox {
       batch.push(more);
       total += more.length;
     }
-    if (batch !== undefined) first = Buffer.concat(batch, total);
+    if (batch !== undefined) {
+      first = Buffer.concat(batch, total);
+      if (this.#recycle !== undefined) for (const frame of batch) this.#recycle(frame);
+    }
     return first;
   }
 

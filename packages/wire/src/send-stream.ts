@@ -8,7 +8,8 @@
  *       │  sent, kept   │   to be sent  │  not yet read │
  */
 import { RpcError, violation } from './errors.ts';
-import { allocateFrame, encodeFrame, FrameType, writeHeader } from './frame.ts';
+import { encodeFrame, FrameType, writeHeader } from './frame.ts';
+import { borrowFrame } from './frame-pool.ts';
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_START_OFFSET } from './limits.ts';
 import { CONTROL_RECORD_BYTES } from './payloads.ts';
 import { describeStream } from './streams.ts';
@@ -257,7 +258,7 @@ export class SendStream {
   }
 
   #pullData(length: number): Buffer {
-    const bytes = allocateFrame(length);
+    const bytes = borrowFrame(length);
     let filled = 0;
     while (filled < length) {
       const chunk = this.#chunks[this.#cursor] as Uint8Array;
