@@ -86,4 +86,5 @@ function report(error: unknown, log: Log, debug: boolean): number {
   return error instanceof CliError ? error.exitCode : 1;
 }
 
-process.exitCode = await main(process.argv.slice(2));
+// Everything is written and undone by now; sockets that still say goodbye would hold us up.
+process.exit(await main(process.argv.slice(2)));
