@@ -47,6 +47,8 @@ class Output {
 export interface ProxyOptions {
   /** Cuts every connection after it has sent this many bytes; the next one goes on. */
   cutAfterBytes?: (connection: number) => number | undefined;
+  /** Drops every connection once it has brought this many bytes of stdin. */
+  cutAfterStdinBytes?: (connection: number) => number | undefined;
   /** Answers BIND or ATTACH in another way. Return true when it was dealt with. */
   intercept?: (frame: Frame, connection: Connection) => boolean;
   /** stdin bytes that the process takes before it takes no more for now; default: all. */
@@ -139,6 +141,8 @@ export class ScriptedProxy implements AsyncDisposable {
   #announced = 0;
   #stdinTakes: number;
   #stopSent = false;
+  /** stdin bytes of the present connection. */
+  #stdinHere = 0;
 
   constructor(path: string, options: ProxyOptions = {}) {
     this.path = path;
@@ -243,6 +247,7 @@ export class ScriptedProxy implements AsyncDisposable {
     this.#generation = frame.generation;
     this.#current = connection;
     this.attachments++;
+    this.#stdinHere = 0;
     for (const [id, credit] of [
       [STDOUT, attach.stdout],
       [STDERR, attach.stderr],
@@ -332,9 +337,12 @@ export class ScriptedProxy implements AsyncDisposable {
       return;
     }
     this.stdinExpected = end;
+    this.#stdinHere += frame.payload.length;
     this.stdinHash.update(frame.payload);
     if (this.stdinHead.length < 65_536) this.stdinHead = Buffer.concat([this.stdinHead, frame.payload]);
     this.#deliverStdin();
+    const cutsAt = this.#options.cutAfterStdinBytes?.(this.connections - 1);
+    if (cutsAt !== undefined && this.#stdinHere >= cutsAt) this.#current?.destroy();
     const stopsAt = this.#options.stdinStopsAt;
     if (stopsAt !== undefined && end >= stopsAt && !this.#stopSent) {
       this.#stopSent = true;

@@ -14,6 +14,7 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -421,6 +422,7 @@ describe('bytes', () => {
     const [input, output, errors] = [pipe2(), pipe2(), pipe2()];
     const sent = randomBytes(3 * MiB);
     const said = randomBytes(3 * MiB);
+    const page = Buffer.alloc(4096);
     chmodSync(folder, 0o755);
     await withProxy({}, async (proxy) => {
       chmodSync(proxy.path, 0o777);
@@ -439,6 +441,8 @@ describe('bytes', () => {
         const { next, limit } = proxy.stdoutState();
         return next === limit && proxy.stdinIsWhole;
       });
+      // One page of room: a write of more than that would block, and all the rest with it.
+      expect(readSync(output.read, page)).toBe(page.length);
       const stderr = reader(errors);
       proxy.stderr('not stuck');
       await until('stderr', () => stderr.text() === 'not stuck');
@@ -446,7 +450,8 @@ describe('bytes', () => {
       proxy.exit(0);
       expect(await ended).toEqual([0, null]);
       await Promise.all([stdout.ended, stderr.ended]);
-      expect(stdout.digest()).toBe(sha256(said));
+      expect(page.equals(said.subarray(0, page.length))).toBe(true);
+      expect(stdout.digest()).toBe(sha256(said.subarray(page.length)));
       expect(proxy.stdinDigest()).toBe(sha256(sent));
     });
   });
@@ -523,14 +528,48 @@ describe('broken connections', () => {
     },
   );
 
+  test.each([1, 40_000, 262_144, 300_001])('dropped after every %i bytes of stdin', async (bytes) => {
+    const input = randomBytes(3 * MiB);
+    const cutAfterStdinBytes = (connection: number) => (connection < 9 ? bytes : undefined);
+    await withProxy({ cutAfterStdinBytes }, async (proxy) => {
+      const { child, ended } = startShim(proxy.path, ['--stdin']);
+      child.stdin!.end(input);
+      await until('all is through', () => proxy.stdinIsWhole);
+      expect(proxy.attachments).toBeGreaterThan(bytes === 300_001 ? 8 : 9);
+      expect(proxy.stdinDigest()).toBe(sha256(input));
+      proxy.exit(0);
+      expect((await ended).code).toBe(0);
+    });
+  });
+
+  test('STOP of stdout and EOF of stdin are said again', async () => {
+    await withProxy({}, async (proxy) => {
+      const { child, ended } = startShim(proxy.path, ['--stdin']);
+      child.stdin!.end('all');
+      child.stdout!.destroy();
+      proxy.stdout('nobody hears');
+      await until('both', () => proxy.stopped.length === 1 && proxy.stdinIsWhole);
+      proxy.stdinFinal = undefined;
+      proxy.connection!.destroy();
+      await until('both again', () => proxy.stopped.length === 2 && proxy.stdinIsWhole);
+      expect(proxy.stdinFinal).toBe(3);
+      proxy.exit(0);
+      expect((await ended).code).toBe(0);
+    });
+  });
+
   test('the proxy is killed and started again by the shim; signals in between arrive once', async () => {
     const path = join(folder, 'proxy.sock');
     const program = join(folder, 'start');
     const asked = join(folder, 'asked');
     // The program reports, and returns when the test has a proxy listening again.
-    writeFileSync(program, `#!/bin/sh\n: > ${asked}\nwhile [ ! -S ${path} ]; do sleep 0.01; done\n`, {
-      mode: 0o755,
-    });
+    writeFileSync(
+      program,
+      `#!/bin/sh\ngrep SigBlk /proc/self/status > ${asked}\nwhile [ ! -S ${path} ]; do sleep 0.01; done\n`,
+      {
+        mode: 0o755,
+      },
+    );
     const proxy = await new ScriptedProxy(path).listen();
     const { child, ended } = startShim(path, ['--stdin', '--start-proxy', program]);
     const stdout = collect(child.stdout);
@@ -539,6 +578,7 @@ describe('broken connections', () => {
     const server = await proxy.stop();
     expect(server).toBe(undefined);
     await until('the shim starts a proxy', () => existsSync(asked));
+    await until('it says what it was given', () => /SigBlk:\s+0+\n/.test(readFileSync(asked, 'utf8')));
     child.kill('SIGUSR1');
     child.stdin!.end('kept');
     await proxy.listen();
@@ -779,6 +819,28 @@ describe('terminals', () => {
       expect((await ended).code).toBe(7);
       expect(modes().replace(/rows.*columns \d+/, '')).toBe(before.replace(/rows.*columns \d+/, ''));
       expect(isTerminal(pty.slave)).toBe(true);
+    });
+  });
+
+  test('restored when the shim itself crashes', async () => {
+    const before = modes();
+    await withProxy({}, async (proxy) => {
+      const { child, ended } = startShim(proxy.path, ['--terminal'], [pty.slave, pty.slave, pty.slave]);
+      await until('raw', () => proxy.attachments === 1 && modes() !== before);
+      child.kill('SIGSEGV');
+      expect(await ended).toEqual({ code: null, signal: 'SIGSEGV' });
+      expect(modes()).toBe(before);
+    });
+  });
+
+  test('restored when it is ended before it was attached', async () => {
+    const before = modes();
+    await withProxy({ intercept: () => true }, async (proxy) => {
+      const { child, ended } = startShim(proxy.path, ['--terminal'], [pty.slave, pty.slave, pty.slave]);
+      await until('raw', () => proxy.connections === 1 && modes() !== before);
+      child.kill('SIGTERM');
+      expect(await ended).toEqual({ code: 128 + 15, signal: null });
+      expect(modes()).toBe(before);
     });
   });
 

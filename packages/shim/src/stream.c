@@ -48,9 +48,13 @@ int sender_attached(struct sender *s, uint64_t expected, uint64_t limit, const c
 		*why = "ATTACHED expects bytes that this client does not have";
 		return -1;
 	}
-	/* Received is not yet delivered: the bytes before `expected` are kept until WINDOW says so. */
-	s->next = expected;
+	/* What the peer has received it keeps, so it can be let go here. It has to be: the peer counts
+	 * its quarter of a window anew after every attach, so bytes that were delivered but not yet
+	 * told would otherwise fill the ring, and both sides would wait for each other. */
+	release(s, expected);
+	s->next = s->base;
 	s->limit = limit;
+	s->delivered = 0;
 	s->eof_owed = s->has_final;
 	return 0;
 }
@@ -59,7 +63,7 @@ int sender_window(struct sender *s, uint64_t delivered, uint64_t limit, const ch
 {
 	if (s->stopped)
 		return 0;
-	if (delivered > s->next || delivered < s->base) {
+	if (delivered > s->next || delivered < s->delivered) {
 		*why = "WINDOW delivered out of range";
 		return -1;
 	}
@@ -67,6 +71,7 @@ int sender_window(struct sender *s, uint64_t delivered, uint64_t limit, const ch
 		*why = "WINDOW limit out of range";
 		return -1;
 	}
+	s->delivered = delivered;
 	s->limit = limit;
 	release(s, delivered);
 	return 0;

@@ -12,8 +12,9 @@
 /* stdin and the control stream. ring holds [base, end). */
 struct sender {
 	struct ring ring;
-	uint64_t base;      /* delivered by the peer; kept from here; moved by WINDOW */
+	uint64_t base;      /* the peer has what is before it; kept from here; moved by ATTACHED, WINDOW */
 	uint64_t next;      /* sent up to here on this connection */
+	uint64_t delivered; /* what WINDOW said last in this generation; may be behind base then */
 	uint64_t limit;     /* the peer's credit; never goes back within a generation */
 	uint64_t final;     /* with has_final: the end of file */
 	bool has_final;

@@ -359,9 +359,10 @@ static void test_sender(void)
 	CHECK(sender_window(&s, 1009, 1100, &why) == -1);
 	/* Again: received up to 1030, delivered up to 1010. */
 	CHECK(sender_attached(&s, 1030, 1050, &why) == 0);
-	CHECK(s.base == 1010 && sender_ready(&s, 1) == 20);
-	CHECK(sender_window(&s, 1015, 1050, &why) == 0);
-	CHECK(sender_attached(&s, 1014, 1100, &why) == -1);
+	CHECK(s.base == 1030 && sender_ready(&s, 1) == 20);
+	CHECK(sender_window(&s, 1015, 1050, &why) == 0 && s.base == 1030);
+	CHECK(sender_window(&s, 1014, 1050, &why) == -1);
+	CHECK(sender_attached(&s, 1029, 1100, &why) == -1);
 	CHECK(sender_attached(&s, 1061, 1100, &why) == -1);
 	CHECK(sender_attached(&s, 1030, 1029, &why) == -1);
 	CHECK(sender_attached(&s, 1030, OFFSET_MAX + 1, &why) == -1);
