@@ -134,8 +134,12 @@ export class AgentClient {
   connection: Connection | undefined;
   closedBy: RpcError | undefined;
 
-  constructor(path: string) {
+  readonly #flush: boolean;
+
+  /** @param options flush: the transport has a memory, as a virtio-serial port has */
+  constructor(path: string, options: { flush?: boolean } = {}) {
     this.#path = path;
+    this.#flush = options.flush ?? false;
   }
 
   async connect(): Promise<void> {
@@ -146,7 +150,7 @@ export class AgentClient {
     const opened = Promise.withResolvers<void>();
     const connection: Connection = new Connection(
       socket,
-      { role: Role.client, opener: true },
+      { role: Role.proxy, opener: true, flush: this.#flush },
       {
         open: () => {
           this.requests.attach(connection);
@@ -169,12 +173,13 @@ export class AgentClient {
     this.#socket?.destroy();
   }
 
-  createSandbox(folder: string): Promise<unknown> {
+  /** @param folder what the share "host" shows; with another type than "local" the VM has it */
+  createSandbox(folder: string, type = 'local'): Promise<unknown> {
     return this.requests.call('createSandbox', {
       sandboxId: 'test',
       hostname: '',
       hostTimeNs: 0n,
-      shares: [{ tag: 'host', type: 'local', readonly: false, source: folder }],
+      shares: [{ tag: 'host', type, readonly: false, source: folder }],
     });
   }
 

@@ -74,9 +74,11 @@ export class PortLink {
    * reach the next one: then the rest is dropped.
    */
   #settle(socket: Socket): void {
+    let settled = false;
     const done = (): void => {
+      if (settled) return;
+      settled = true;
       clearInterval(timer);
-      socket.off('finish', done);
       socket.destroy();
       // The descriptor is closed in the next turn of the event loop; then the copy is gone.
       setImmediate(() => this.#wait());
