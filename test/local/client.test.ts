@@ -284,6 +284,14 @@ describe('a killed proxy', () => {
   });
 });
 
+test('a proxy is started once, however many want it', async () => {
+  await place.killProxy();
+  await Promise.all(Array.from({ length: 5 }, () => place.ensureProxy()));
+  // Those that came too late may still be leaving.
+  await until(() => place.proxyPids().length === 1, 'one proxy is left');
+  expect((await run('echo', 'again')).stdout).toBe('again\n');
+});
+
 describe('giving up', () => {
   test('waiting ends the wait and not the process', async () => {
     const process = await container.exec({ args: ['sleep', '1000'] });

@@ -1,6 +1,7 @@
 /** A place for tests of the local tier: a run folder, a root file system of busybox, and the real proxy and agent. */
 import {
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -40,6 +41,8 @@ export interface LocalPlace extends AsyncDisposable {
   readonly proxySocket: string;
   /** Starts a sandbox; the rootfs is `rootfs` below the share `host`. */
   startSandbox(): Promise<Sandbox>;
+  ensureProxy(): Promise<void>;
+  proxyPids(): number[];
   /** kill -9 of the proxy that listens now; resolves when it is gone. */
   killProxy(): Promise<void>;
 }
@@ -53,14 +56,13 @@ export async function makeLocalPlace(): Promise<LocalPlace> {
   const proxySocket = join(directory, 'proxy.sock');
   const sandboxes = join(directory, 'sandboxes');
   const command = [process.execPath, proxyEntry, '--socket', proxySocket, '--sandboxes', sandboxes];
-  const coracle = new Coracle({
-    proxy: proxySocket,
-    startProxy: () => ensureProxy({ socketPath: proxySocket, command }),
-  });
-  const killProxies = async (): Promise<void> => {
+  const startProxy = () => ensureProxy({ socketPath: proxySocket, command });
+  const coracle = new Coracle({ proxy: proxySocket, startProxy });
+  const killProxy = async (): Promise<void> => {
     const pids = pidsOf(proxySocket);
     for (const pid of pids) process.kill(pid, 'SIGKILL');
-    await until(() => pidsOf(proxySocket).length === 0, 'the proxy is gone');
+    // These only: whoever is connected may have started the next one already.
+    await until(() => pids.every((pid) => !existsSync(`/proc/${pid}`)), 'the proxy is gone');
   };
   return {
     coracle,
@@ -71,9 +73,11 @@ export async function makeLocalPlace(): Promise<LocalPlace> {
         vm: createLocalDriver({ agentEntry }),
         shares: [{ tag: 'host', binds: [{ name: 'rootfs', source: rootfs }] }],
       }),
-    killProxy: killProxies,
+    ensureProxy: startProxy,
+    proxyPids: () => pidsOf(proxySocket),
+    killProxy,
     async [Symbol.asyncDispose]() {
-      await killProxies();
+      await killProxy();
       rmSync(directory, { recursive: true, force: true });
     },
   };

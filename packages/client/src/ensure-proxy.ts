@@ -79,6 +79,9 @@ function readyOrEnd(child: ChildProcess): Promise<string | undefined> {
   });
 }
 
+/** ECONNRESET: it died while it was asked. */
+const notListening: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET']);
+
 function isListening(socketPath: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect(socketPath);
@@ -87,7 +90,7 @@ function isListening(socketPath: string): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(false);
+      if (notListening.has(error.code)) resolve(false);
       else {
         const code = error.code === 'EACCES' || error.code === 'EPERM' ? 'permission_denied' : 'unavailable';
         reject(
