@@ -232,7 +232,7 @@ export class AgentClient {
 
   #frame(frame: Frame): void {
     if (frame.type === FrameType.RESPONSE) this.requests.handle(frame);
-    else this.#processes.get(Math.floor(frame.id / 4))?.handle(frame);
+    else this.#processes.get(Math.floor(frame.id / 4))?.receive(frame);
   }
 }
 
@@ -255,7 +255,7 @@ class Collected {
 }
 
 export class ClientProcess {
-  readonly handle_: ProcessHandle;
+  readonly handle: ProcessHandle;
   readonly stdout = new Collected();
   readonly stderr = new Collected();
   readonly #client: AgentClient;
@@ -273,7 +273,7 @@ export class ClientProcess {
 
   constructor(client: AgentClient, handle: ProcessHandle) {
     this.#client = client;
-    this.handle_ = handle;
+    this.handle = handle;
     const id = handle.process * 4;
     const events = {
       ready: (stream: SendStream) => this.#client.connection?.schedule(stream),
@@ -288,13 +288,13 @@ export class ClientProcess {
     this.#err = new ReceiveStream(id + 3, STREAM_WINDOW_BYTES);
   }
 
-  async attach(token: Uint8Array = this.handle_.token): Promise<void> {
+  async attach(token: Uint8Array = this.handle.token): Promise<void> {
     this.#generation = randomInt(1, 2 ** 32);
     this.attached = false;
     this.refused = undefined;
     this.#client.connection?.send({
       type: FrameType.ATTACH,
-      id: this.handle_.process * 4,
+      id: this.handle.process * 4,
       generation: this.#generation,
       payload: encodeAttach({
         token,
@@ -338,11 +338,11 @@ export class ClientProcess {
 
   /** Waits until it has exited and all its output was delivered. */
   async end(deadlineMs = 30_000): Promise<ExitRecord> {
-    await until(`the end of process ${this.handle_.process}`, () => this.complete, deadlineMs);
+    await until(`the end of process ${this.handle.process}`, () => this.complete, deadlineMs);
     return this.exit as ExitRecord;
   }
 
-  handle(frame: Frame): void {
+  receive(frame: Frame): void {
     if (frame.generation !== this.#generation) return;
     const [out, collected] = frame.id % 4 === 3 ? [this.#err, this.stderr] : [this.#out, this.stdout];
     switch (frame.type) {

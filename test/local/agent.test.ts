@@ -442,7 +442,7 @@ describe('removing', () => {
     const descriptors = readdirSync(`/proc/${agent.pid}/fd`).length;
     await client.remove(containerId);
     alive.delete(containerId);
-    expect(exec.handle_.pid).toBeGreaterThan(0);
+    expect(exec.handle.pid).toBeGreaterThan(0);
     expect(mine()).toEqual([]);
     expect(readdirSync(`${agent.stateFolder}/containers`)).toEqual([]);
     expect(readdirSync(`${agent.stateFolder}/crun`)).toEqual([]);
@@ -453,16 +453,21 @@ describe('removing', () => {
 
   test('destroying the sandbox ends everything, after the answer', async () => {
     const second = await LocalAgent.start();
-    const host = await second.connect();
-    await host.createSandbox(second.folder);
-    const process = await host.create('one', { args: ['sleep', '1000'] });
-    await host.start('one');
-    await host.requests.call('destroySandbox', {});
-    await until('the end of the agent', () => second.ended);
-    expect(existsSync(`/proc/${process.handle_.pid}`)).toBe(false);
-    expect(existsSync(second.stateFolder)).toBe(false);
-    expect(existsSync(second.linkPath)).toBe(false);
-    expect(await second.stop()).toBe(0);
+    let exitCode: number | null = null;
+    try {
+      const host = await second.connect();
+      await host.createSandbox(second.folder);
+      const process = await host.create('one', { args: ['sleep', '1000'] });
+      await host.start('one');
+      await host.requests.call('destroySandbox', {});
+      await until('the end of the agent', () => second.ended);
+      expect(existsSync(`/proc/${process.handle.pid}`)).toBe(false);
+      expect(existsSync(second.stateFolder)).toBe(false);
+      expect(existsSync(second.linkPath)).toBe(false);
+    } finally {
+      exitCode = await second.stop();
+    }
+    expect(exitCode).toBe(0);
   });
 });
 
