@@ -26,19 +26,30 @@ interface Ended {
 /** Runs one command, shows it as a person would type it, shows what it printed. */
 async function show(
   args: readonly string[],
-  options: { stdin?: string; through?: string[]; quiet?: boolean } = {},
+  options: { stdin?: string; through?: string[]; detached?: boolean } = {},
 ): Promise<Ended> {
   const shown = ['coracle', ...args.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word}'`))].join(
     ' ',
   );
-  const typed = options.stdin === undefined ? shown : `${shown} < ${path.basename(options.stdin)}`;
+  const typed =
+    shown +
+    (options.stdin === undefined ? '' : ` < ${path.basename(options.stdin)}`) +
+    (options.detached ? ' > /dev/null 2>&1' : '');
   console.log(paint(36, `  $ ${typed.replaceAll(`${folder}/`, '')}`));
   const [file, ...rest] = [
     ...(options.through ?? []),
     ...(options.through ? [[coracle, ...args].map(quote).join(' '), '/dev/null'] : [coracle, ...args]),
   ];
   const child = spawn(file as string, rest, {
-    stdio: [options.stdin === undefined ? 'ignore' : openSync(options.stdin, 'r'), 'pipe', 'pipe'],
+    // A detached container keeps its output, so nobody would see the end of a pipe.
+    stdio: options.detached
+      ? 'ignore'
+      : // script(1) would type an end of file into the terminal if its own stdin ended.
+        [
+          options.through ? 'pipe' : options.stdin === undefined ? 'ignore' : openSync(options.stdin, 'r'),
+          'pipe',
+          'pipe',
+        ],
   });
   let [stdout, stderr] = ['', ''];
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
@@ -146,7 +157,9 @@ async function demo(): Promise<void> {
 
   await step('Two containers cannot see each other', async () => {
     const where = bundle('neighbour', rootfs, ['sleep', '1000']);
-    const { code } = await show(['run', '--detach', '--bundle', where, id('neighbour')]);
+    const { code } = await show(['run', '--detach', '--bundle', where, id('neighbour')], {
+      detached: true,
+    });
     must(code === 0, 'the neighbour to start');
     await show([
       'exec',
