@@ -2,7 +2,7 @@
  * `make demo`: what Coracle does, shown with the commands that do it. Each step runs the real command line on
  * a real VM; a step that does not give what it should ends the demo with an error.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
@@ -23,34 +23,22 @@ interface Ended {
   readonly stderr: string;
 }
 
+interface ShowOptions {
+  /** A file that becomes stdin. */
+  readonly stdin?: string;
+  /** Run it on a terminal of this size. */
+  readonly terminal?: { readonly columns: number; readonly rows: number };
+  /** The container keeps our stdio after the command has ended: give it none that we wait for. */
+  readonly detached?: boolean;
+}
+
 /** Runs one command, shows it as a person would type it, shows what it printed. */
-async function show(
-  args: readonly string[],
-  options: { stdin?: string; through?: string[]; detached?: boolean } = {},
-): Promise<Ended> {
-  const shown = ['coracle', ...args.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word}'`))].join(
-    ' ',
-  );
-  const typed =
-    shown +
-    (options.stdin === undefined ? '' : ` < ${path.basename(options.stdin)}`) +
-    (options.detached ? ' > /dev/null 2>&1' : '');
+async function show(args: readonly string[], options: ShowOptions = {}): Promise<Ended> {
+  const words = args.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : quote(word)));
+  const from = options.stdin === undefined ? '' : ` < ${path.basename(options.stdin)}`;
+  const typed = `coracle ${words.join(' ')}${from}${options.detached ? ' > /dev/null 2>&1' : ''}`;
   console.log(paint(36, `  $ ${typed.replaceAll(`${folder}/`, '')}`));
-  const [file, ...rest] = [
-    ...(options.through ?? []),
-    ...(options.through ? [[coracle, ...args].map(quote).join(' '), '/dev/null'] : [coracle, ...args]),
-  ];
-  const child = spawn(file as string, rest, {
-    // A detached container keeps its output, so nobody would see the end of a pipe.
-    stdio: options.detached
-      ? 'ignore'
-      : // script(1) would type an end of file into the terminal if its own stdin ended.
-        [
-          options.through ? 'pipe' : options.stdin === undefined ? 'ignore' : openSync(options.stdin, 'r'),
-          'pipe',
-          'pipe',
-        ],
-  });
+  const child = start(args, options);
   let [stdout, stderr] = ['', ''];
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
@@ -61,6 +49,21 @@ async function show(
   for (const line of stdout.split(/\r?\n/).filter(Boolean)) console.log(`    ${line}`);
   for (const line of stderr.split(/\r?\n/).filter(Boolean)) console.log(paint(33, `    ${line}`));
   return { code, stdout: stdout.replaceAll('\r', ''), stderr };
+}
+
+function start(args: readonly string[], { stdin, terminal, detached }: ShowOptions): ChildProcess {
+  if (detached) return spawn(coracle, args, { stdio: 'ignore' });
+  if (terminal === undefined) {
+    return spawn(coracle, args, {
+      stdio: [stdin === undefined ? 'ignore' : openSync(stdin, 'r'), 'pipe', 'pipe'],
+    });
+  }
+  const size = `stty columns ${terminal.columns} rows ${terminal.rows}`;
+  const command = [coracle, ...args].map(quote).join(' ');
+  // script(1) makes the terminal. Its own stdin stays open: at the end of it, it would type an end of file.
+  return spawn('script', ['--quiet', '--return', '--command', `${size}; ${command}`, '/dev/null'], {
+    stdio: 'pipe',
+  });
 }
 
 function quote(word: string): string {
@@ -148,11 +151,9 @@ async function demo(): Promise<void> {
   await step('A command in it, on a terminal with a size', async () => {
     const { stdout } = await show(
       ['exec', '--tty', id('service'), 'sh', '-c', 'tty; stty size; ps -e -o pid,args'],
-      {
-        through: ['script', '--quiet', '--return', '--command'],
-      },
+      { terminal: { columns: 100, rows: 30 } },
     );
-    must(/\/dev\/pts\/\d+/.test(stdout), 'a terminal');
+    must(/\/dev\/pts\/\d+\n30 100\n/.test(stdout), 'a terminal of 30 rows and 100 columns');
   });
 
   await step('Two containers cannot see each other', async () => {
