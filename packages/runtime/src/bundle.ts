@@ -29,7 +29,7 @@ export interface BindMount {
 /** @throws CliError that names the file and the field, or the line and column */
 export function readBundle(directory: string): Bundle {
   const folder = resolve(directory);
-  if (statOf(folder, 'the bundle')?.isDirectory() !== true) {
+  if (statOf(folder, 'cannot use the bundle')?.isDirectory() !== true) {
     throw new CliError(`cannot use the bundle ${folder}: it is not a folder`);
   }
   const path = join(folder, 'config.json');
@@ -109,7 +109,7 @@ function statOf(path: string, what: string) {
   try {
     return statSync(path);
   } catch (cause) {
-    throw new CliError(`${what}: ${messageOf(cause)}`, { cause });
+    throw new CliError(`${what}: ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 

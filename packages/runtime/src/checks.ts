@@ -4,7 +4,7 @@ import { freemem } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { VmDriver } from '@coracle/vm';
 import { errnoCode, messageOf } from './errors.ts';
-import { installation, type Settings } from './settings.ts';
+import { checkRunDirectory, installation, type Settings } from './settings.ts';
 
 export type Verdict = 'ok' | 'warning' | 'missing';
 
@@ -88,13 +88,7 @@ const runFolder: Check = async ({ runDirectory }) => {
   while (!existsSync(path) && path !== dirname(path)) path = dirname(path);
   accessSync(path, constants.W_OK | constants.X_OK);
   if (!statSync(path).isDirectory()) throw new Error(`${path} is not a folder`);
-  // <run>/sandboxes/<16 hex digits>/fs-containers.sock is the longest; see maxSocketPathBytes.
-  const { maxSocketPathBytes } = await import('@coracle/vm');
-  const bytes = Buffer.byteLength(join(runDirectory, 'sandboxes', '0123456789abcdef', 'fs-containers.sock'));
-  if (bytes > maxSocketPathBytes) {
-    const detail = `${runDirectory}: sockets in it would have paths of ${bytes} bytes, Linux allows ${maxSocketPathBytes}`;
-    return { verdict: 'missing', detail, remedy: 'Set CORACLE_RUN to a shorter path.' };
-  }
+  checkRunDirectory(runDirectory);
   return ok(path === runDirectory ? runDirectory : `${runDirectory} (will be made)`);
 };
 

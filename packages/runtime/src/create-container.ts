@@ -20,6 +20,7 @@ import { identify } from './process-identity.ts';
 import { Progress } from './progress.ts';
 import { proxyPlace, stopOwnProxy } from './proxy.ts';
 import { mountName, removeSandbox, rootfsName, shareTag, startSandbox } from './sandbox.ts';
+import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
 import type { ContainerState } from './state.ts';
 
@@ -54,6 +55,7 @@ export async function createContainer(
 ): Promise<Created> {
   const id = checkContainerId(request.id);
   const bundle = readBundle(request.bundle);
+  checkRunDirectory(settings.runDirectory);
   const console = planConsole(bundle.spec.process, request);
   const terminal = saveTerminal(console);
   const sandboxId = sandboxIdOf(store.root, id);

@@ -1,3 +1,5 @@
+import { getSystemErrorMap } from 'node:util';
+
 /**
  * What the command line reports. `message` is a whole sentence without the program's name; engines match on
  * some of runc's phrases in it ("does not exist", "not running"), so those are kept.
@@ -27,8 +29,16 @@ export function errnoCode(error: unknown): string | undefined {
   return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
 }
 
+/** What went wrong, for people: without Node's code words and calls, and without the link's codes. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const { errno, syscall, reason } = error as NodeJS.ErrnoException & { reason?: unknown };
+  if (error.name === 'RpcError' && typeof reason === 'string') return reason;
+  // Node's own say "ENOENT: no such file or directory, stat '/x'"; the caller names what it was done on.
+  if (error.name === 'Error' && errno !== undefined && syscall !== undefined) {
+    return getSystemErrorMap().get(errno)?.[1] ?? error.message;
+  }
+  return error.message;
 }
 
 /** Ends the command with a code and no further word: what there was to say has been said. */

@@ -47,22 +47,26 @@ export function saveTerminal(console: ConsolePlan): SavedTerminal | undefined {
   return saved;
 }
 
+/** Hands on every signal until it is disposed of. To be called before the process can do anything. */
+export function forwardSignals(shim: Shim): Disposable {
+  const forward = (name: NodeJS.Signals) => {
+    kill(shim.identity.pid, constants.signals[name]);
+  };
+  for (const name of forwardedSignals) process.on(name, forward);
+  return {
+    [Symbol.dispose]() {
+      for (const name of forwardedSignals) process.off(name, forward);
+    },
+  };
+}
+
 /** @returns the exit code as a shell says it: the process's own, or 128 and the signal that ended it */
 export async function waitInForeground(
   shim: Shim,
   console: ConsolePlan,
   saved: SavedTerminal | undefined,
 ): Promise<number> {
-  const forward = (name: NodeJS.Signals) => {
-    kill(shim.identity.pid, constants.signals[name]);
-  };
-  for (const name of forwardedSignals) process.on(name, forward);
-  let status: number;
-  try {
-    status = await shim.ended();
-  } finally {
-    for (const name of forwardedSignals) process.off(name, forward);
-  }
+  const status = await shim.ended();
   const signal = status & 0x7f;
   // A shim that ended by itself has restored the terminal. One that was killed has not.
   if (signal !== 0) restore(console, saved);

@@ -1,4 +1,5 @@
 /** The proxy of a sandbox: one for all by default, one for each where isolation matters more than memory. */
+import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { close, connectUnix, hasCode, kill, peerCredentials, waitForExit } from '@coracle/sys';
 import { program, type Settings } from './settings.ts';
@@ -22,7 +23,12 @@ export function proxyPlace(
   const sandboxes = sandboxesFolder(settings.runDirectory);
   if (settings.proxy === 'shared')
     return { socketPath: join(settings.runDirectory, 'proxy.sock'), sandboxes };
-  return { socketPath: join(sandboxes, sandboxId, 'proxy.sock'), sandboxes, only: sandboxId };
+  return { socketPath: ownSocket(settings.runDirectory, sandboxId), sandboxes, only: sandboxId };
+}
+
+/** Not in the sandbox's own folder, which is made when its proxy is starting already. */
+function ownSocket(runDirectory: string, sandboxId: string): string {
+  return join(runDirectory, 'proxies', `${sandboxId}.sock`);
 }
 
 /** The same, from what a container's state says: its own environment may have been another than ours. */
@@ -31,7 +37,7 @@ export function proxyOf(state: {
   sandboxDirectory: string;
   proxySocket: string;
 }): ProxyPlace {
-  const own = state.proxySocket === join(state.sandboxDirectory, 'proxy.sock');
+  const own = state.proxySocket === ownSocket(dirname(dirname(state.sandboxDirectory)), state.sandboxId);
   return {
     socketPath: state.proxySocket,
     sandboxes: dirname(state.sandboxDirectory),
@@ -65,21 +71,28 @@ export function starterEnvironment(place: ProxyPlace): Record<string, string> {
   };
 }
 
-/** Ends the proxy of one sandbox; the one that all share stays until nobody uses it. */
+/** Ends the proxy of one sandbox and removes its files; the one that all share stays until nobody uses it. */
 export async function stopOwnProxy(place: ProxyPlace): Promise<void> {
   if (place.only === undefined) return;
-  let pid: number;
+  const pid = listener(place.socketPath);
+  if (pid !== undefined) {
+    kill(pid, 'SIGTERM');
+    await waitForExit(pid);
+  }
+  for (const suffix of ['', '.lock', '.log']) rmSync(place.socketPath + suffix, { force: true });
+}
+
+/** Who listens on the socket. */
+function listener(socketPath: string): number | undefined {
   try {
-    const fd = connectUnix(place.socketPath);
+    const fd = connectUnix(socketPath);
     try {
-      ({ pid } = peerCredentials(fd));
+      return peerCredentials(fd).pid;
     } finally {
       close(fd);
     }
   } catch (error) {
-    if (hasCode(error, 'ENOENT') || hasCode(error, 'ECONNREFUSED')) return;
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ECONNREFUSED')) return undefined;
     throw error;
   }
-  kill(pid, 'SIGTERM');
-  await waitForExit(pid);
 }

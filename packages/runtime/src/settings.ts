@@ -73,6 +73,21 @@ function defaultImage(env: NodeJS.ProcessEnv): string {
   return candidates.find((path) => existsSync(join(path, 'manifest.json'))) ?? candidates[0]!;
 }
 
+/** unix(7), without the final NUL. */
+const maxSocketPathBytes = 107;
+/** The longest of the paths of sockets below the run folder. */
+const longestSocket = 'sandboxes/0123456789abcdef/fs-containers.sock';
+
+/** @throws CliError when sockets in it would have paths that Linux does not allow */
+export function checkRunDirectory(runDirectory: string): void {
+  const excess = Buffer.byteLength(join(runDirectory, longestSocket)) - maxSocketPathBytes;
+  if (excess <= 0) return;
+  throw new CliError(
+    `the run folder ${runDirectory} is too deep: paths of unix sockets have at most ${maxSocketPathBytes} bytes; ` +
+      `set CORACLE_RUN to a path that is at least ${excess} bytes shorter`,
+  );
+}
+
 let found: string | undefined;
 
 /** The folder with bin/ and dist/: the checkout, or wherever `make install` put them. */

@@ -55,7 +55,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     ...(plan.console.kind === 'socket' ? ['--console', String(consoleDescriptor)] : []),
     ...(plan.exitFile === undefined ? [] : ['--exit-file', plan.exitFile]),
   ];
-  const leash = plan.console.kind === 'ours' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'HUP'] : [];
+  const leash = plan.console.kind === 'ours' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL'] : [];
   const slave =
     plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
   const ready = pipe2({ nonblockingRead: true });

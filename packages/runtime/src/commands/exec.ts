@@ -4,7 +4,7 @@ import { planConsole } from '../console.ts';
 import { CliError, UsageError } from '../errors.ts';
 import { checkExecable, execFailed, execInContainer } from '../exec-container.ts';
 import { execProcessSpec } from '../exec-process.ts';
-import { restore, saveTerminal, waitInForeground } from '../foreground.ts';
+import { forwardSignals, restore, saveTerminal, waitInForeground } from '../foreground.ts';
 import { checkContainerId } from '../ids.ts';
 import { Interrupts } from '../interrupts.ts';
 import { writePidFile } from '../pid-file.ts';
@@ -61,6 +61,7 @@ export default command({
     });
     // From here on signals are the process's.
     interrupts.hold();
+    using _signals = forwardSignals(shim);
     if (values['pid-file'] !== undefined) writePidFile(values['pid-file'], shim.identity.pid);
     return detach ? 0 : await waitInForeground(shim, console, terminal);
   },

@@ -1,7 +1,7 @@
 import { command } from '../command.ts';
 import { createContainer, startContainer } from '../create-container.ts';
 import { CliError } from '../errors.ts';
-import { waitInForeground } from '../foreground.ts';
+import { forwardSignals, waitInForeground } from '../foreground.ts';
 import { Interrupts } from '../interrupts.ts';
 import { removeContainer } from '../remove-container.ts';
 import { checkPreserveFds, createOptions } from '../run-options.ts';
@@ -32,13 +32,23 @@ export default command({
       interrupts.signal,
     );
     const { container, shim, console, terminal, state } = created;
-    await startContainer(container, interrupts.signal);
-    context.store.write({ ...state, phase: 'started' });
-    // From here on signals are the container's.
+    if (detach) {
+      await startContainer(container, interrupts.signal);
+      context.store.write({ ...state, phase: 'started' });
+      interrupts.hold();
+      created.keep();
+      return 0;
+    }
+    // From here on signals are the container's: it may have something to say about one before we know it runs.
     interrupts.hold();
-    created.keep();
-    if (detach) return 0;
-    const exitCode = await waitInForeground(shim, console, terminal);
+    let exitCode: number;
+    {
+      using _signals = forwardSignals(shim);
+      await startContainer(container);
+      context.store.write({ ...state, phase: 'started' });
+      created.keep();
+      exitCode = await waitInForeground(shim, console, terminal);
+    }
     if (!keep) {
       try {
         using _lock = await context.store.lock(id);
