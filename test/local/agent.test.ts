@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { decodeWaitStatus } from '@coracle/sys';
-import { Code, type ExitRecord } from '@coracle/wire';
+import { Code, type ExitRecord, FrameType } from '@coracle/wire';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import {
   type AgentClient,
@@ -416,9 +416,21 @@ describe('attaching', () => {
     expect(process.refused).toMatchObject({ code: Code.not_found });
   });
 
-  test('a client that breaks the rules loses its connection only', async () => {
+  test('a stream frame that breaks the rules costs the attachment, not the link that others share', async () => {
+    const [mad, sane] = [await idle(), await idle()];
+    await mad.attach();
+    await sane.attach();
+    mad.send({ kind: 'signal', signal: 0 });
+    await until('REFUSED', () => mad.refused !== undefined);
+    expect(mad.refused).toMatchObject({ code: Code.invalid_argument });
+    sane.send({ kind: 'signal', signal: 9 });
+    expect(ending(await sane.end())).toBe('signalled SIGKILL');
+    expect(client.closedBy).toBeUndefined();
+  });
+
+  test('a peer whose frames break the rules of the link loses its connection only', async () => {
     const process = await idle();
-    client.connection?.send({ type: 0x01, id: 4_000_000, offset: 0, payload: Buffer.from('x') });
+    client.connection?.send({ type: FrameType.BOUND });
     await until('GOAWAY', () => client.closedBy !== undefined);
     expect(client.closedBy).toMatchObject({ code: 'invalid_argument' });
     await client.connect();

@@ -155,7 +155,10 @@ export class Process {
     this.#killedByUs = true;
   }
 
-  /** A frame for this process has come. @throws RpcError invalid_argument when it breaks the rules */
+  /**
+   * A frame for this process has come. One that breaks the rules costs its sender the attachment and nobody
+   * else anything: all clients of the sandbox share the link.
+   */
   handle(frame: Frame, connection: Connection): void {
     if (frame.type === FrameType.ATTACH) {
       this.#attach(frame, connection);
@@ -163,6 +166,18 @@ export class Process {
     }
     // Sent before a re-attach, or by an owner of an earlier connection.
     if (this.#attachment === undefined || frame.generation !== this.#attachment.generation) return;
+    try {
+      this.#handleStream(frame);
+    } catch (error) {
+      if (!isRpcError(error) || error.code !== 'invalid_argument') throw error;
+      const { generation } = this.#attachment;
+      this.detach();
+      this.#refuse(connection, generation, error);
+    }
+  }
+
+  /** @throws RpcError invalid_argument when the frame breaks the rules */
+  #handleStream(frame: Frame): void {
     const { kind } = splitStreamId(frame.id);
     if (kind === StreamKind.control) this.#handleControl(frame);
     else if (kind === StreamKind.stdin) this.#handleStdin(frame);
@@ -191,7 +206,10 @@ export class Process {
 
   #attach(frame: Frame, connection: Connection): void {
     const { generation } = frame;
-    if (generation === 0) throw violation('ATTACH with generation 0');
+    if (generation === 0) {
+      this.#refuse(connection, generation, violation('ATTACH with generation 0'));
+      return;
+    }
     const attach = decodeAttach(frame.payload);
     if (!timingSafeEqual(attach.token, this.#options.token)) {
       this.#refuse(connection, generation, new RpcError('permission_denied', 'the token is wrong'));
@@ -219,7 +237,8 @@ export class Process {
       payload: encodeAttached({ stdin, control, stdoutStart, stderrStart }),
     });
     // What an earlier connection may have lost; the SendStreams repeat EOF by themselves.
-    if (this.#stdin.stopped) connection.sendEncoded(this.#stdin.stop());
+    // A stdin that an earlier owner has ended takes nothing from this one.
+    if (this.#stdin.stopped || this.#stdin.sealed) connection.sendEncoded(this.#stdin.stopFrame());
     this.#sendExit();
     this.#output?.onRoom();
     this.#errorOutput?.onRoom();
@@ -262,8 +281,10 @@ export class Process {
     if (frame.type === FrameType.DATA) {
       const bytes = this.#stdin.data(frame.offset, frame.payload);
       if (bytes.length > 0) this.#isolate('stdin', () => this.#input?.write(bytes));
-    } else if (frame.type === FrameType.EOF) this.#stdin.end(frame.offset);
-    else throw unexpected(frame);
+    } else if (frame.type === FrameType.EOF) {
+      const window = this.#stdin.end(frame.offset);
+      if (window) this.#attachment?.connection.sendEncoded(window);
+    } else throw unexpected(frame);
     // EOF carries the final offset, since as a control frame it may overtake the last DATA.
     if (this.#stdin.expected === this.#stdin.final) this.#isolate('stdin', () => this.#input?.end());
   }
@@ -316,7 +337,13 @@ export class Process {
   #sendExit(): void {
     if (this.#exit === undefined || this.#attachment === undefined) return;
     const { connection, generation } = this.#attachment;
-    connection.send({ type: FrameType.EXIT, id: this.#id, generation, payload: encodeExit(this.#exit) });
+    const exit = {
+      ...this.#exit,
+      // An output that was stopped after the process had been reaped ends where it was stopped.
+      stdoutFinal: this.#stdout.final ?? this.#exit.stdoutFinal,
+      stderrFinal: this.#stderr.final ?? this.#exit.stderrFinal,
+    };
+    connection.send({ type: FrameType.EXIT, id: this.#id, generation, payload: encodeExit(exit) });
   }
 
   #releaseTerminal(): void {

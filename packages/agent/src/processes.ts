@@ -44,15 +44,16 @@ export class ProcessTable {
       throw violation(`ATTACH to stream ${frame.id}`);
     const process = this.#processes.get(number);
     if (process !== undefined) process.handle(frame, connection);
-    else if (frame.type === FrameType.ATTACH) {
+    // Whoever still sends, or attaches, learns that there is nothing; a removed process is nobody's fault.
+    else
       connection.send({
         type: FrameType.REFUSED,
-        id: frame.id,
+        id: number * 4,
         generation: frame.generation,
-        payload: encodeFailure(Code.not_found, `there is no process ${number}; its container was removed`),
+        payload: encodeFailure(
+          Code.not_found,
+          `there is no process ${number}; its container may have been removed`,
+        ),
       });
-    }
-    // Frames on their way when a process was removed are dropped; a number that was never given is a fault.
-    else if (number < 1 || number > this.#last) throw violation(`a frame for unknown process ${number}`);
   }
 }

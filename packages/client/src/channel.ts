@@ -214,7 +214,7 @@ export class Channel {
     }
     this.stdin.opened();
     this.#control.opened();
-    for (const output of this.#outputs) if (output.stopped) this.#connection?.sendEncoded(output.stop());
+    for (const output of this.#outputs) if (output.stopped) this.#connection?.sendEncoded(output.stopFrame());
     this.#attachedOnce.resolve();
   }
 
@@ -235,13 +235,17 @@ export class Channel {
 
   #exited(exit: ExitRecord): void {
     const [stdout, stderr] = this.#outputs;
-    stdout.end(exit.stdoutFinal);
-    stderr.end(exit.stderrFinal);
+    this.#sendWindow(stdout.end(exit.stdoutFinal));
+    this.#sendWindow(stderr.end(exit.stderrFinal));
     this.#exit = exit;
     this.stdin.exited();
     this.stdout.finalKnown();
     this.stderr.finalKnown();
     this.#settleWhenComplete();
+  }
+
+  #sendWindow(window: Buffer | undefined): void {
+    if (window !== undefined) this.#connection?.sendEncoded(window);
   }
 
   #streamFrame(frame: Frame, kind: StreamKind): void {
@@ -256,7 +260,7 @@ export class Channel {
       kind === StreamKind.stdout ? [this.#outputs[0], this.stdout] : [this.#outputs[1], this.stderr];
     if (frame.type === FrameType.DATA) output.receive(receive.data(frame.offset, frame.payload));
     else if (frame.type === FrameType.EOF) {
-      receive.end(frame.offset);
+      this.#sendWindow(receive.end(frame.offset));
       output.finalKnown();
     } else throw violation(`${frameTypeName(frame.type)} for ${describeStream(frame.id)}`);
     this.#settleWhenComplete();

@@ -16,6 +16,7 @@ import {
   Response,
   Role,
   RpcError,
+  StreamKind,
   splitStreamId,
   violation,
 } from '@coracle/wire';
@@ -109,6 +110,8 @@ export class Link {
 
   /** The last client to attach owns the process. */
   attach(client: ClientConnection, frame: Frame): void {
+    if (splitStreamId(frame.id).kind !== StreamKind.control)
+      throw violation(`ATTACH to stream ${frame.id}, which is no process id`);
     const former = this.#owners.get(frame.id);
     if (former !== undefined && former !== client)
       former.send(encodeFrame({ type: FrameType.DETACHED, id: frame.id }));
