@@ -14,12 +14,13 @@ import { type Bundle, readBundle } from './bundle.ts';
 import type { Context } from './command.ts';
 import { type ConsolePlan, planConsole } from './console.ts';
 import { restore, saveTerminal } from './foreground.ts';
-import { checkContainerId, sandboxIdOf } from './ids.ts';
+import { checkContainerId } from './ids.ts';
 import { writePidFile } from './pid-file.ts';
 import { identify } from './process-identity.ts';
 import { Progress } from './progress.ts';
 import { proxyPlace, stopOwnProxy } from './proxy.ts';
 import { mountName, removeSandbox, rootfsName, shareTag, startSandbox } from './sandbox.ts';
+import { sandboxIdOf } from './sandbox-id.ts';
 import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
 import type { ContainerState } from './state.ts';
@@ -63,7 +64,7 @@ export async function createContainer(
   const directory = join(proxy.sandboxes, sandboxId);
 
   await using undo = new AsyncDisposableStack();
-  const lock = undo.use(store.reserve(id));
+  const lock = undo.use(await store.reserve(id));
   undo.defer(() => store.remove(id));
   const creating: ContainerState = {
     ...describe(request, bundle),

@@ -33,7 +33,7 @@ export async function collectGarbage(store: StateStore, runDirectory: string): P
 }
 
 async function removeIfAbandoned(store: StateStore, id: string): Promise<string | undefined> {
-  using lock = store.tryLock(id);
+  using lock = await store.tryLock(id);
   // Whoever holds it is at work.
   if (lock === undefined) return undefined;
   const state = store.find(id);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { checkContainerId, sandboxIdOf } from './ids.ts';
+import { checkContainerId } from './ids.ts';
+import { sandboxIdOf } from './sandbox-id.ts';
 
 describe('container ids', () => {
   test.each(['a', 'web-1', 'A_b.c+d', '...', 'x'.repeat(255)])('%s may be used', (id) => {

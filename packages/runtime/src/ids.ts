@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { CliError } from './errors.ts';
 
 /** What runc means to allow (libcontainer/factory_linux.go; by a slip of the pen it allows the comma as well). */
@@ -22,12 +21,4 @@ function reasonAgainst(id: string): string | undefined {
   if (id.includes('/')) return 'contains a slash';
   if (id === '.' || id === '..') return 'is a path';
   return pattern.test(id) ? undefined : 'contains a character that is not allowed';
-}
-
-/**
- * The name of a container's VM: short, since it is part of socket paths, which have 107 bytes in all, and
- * different for the same id under another root.
- */
-export function sandboxIdOf(root: string, id: string): string {
-  return createHash('sha256').update(`${root}\0${id}`).digest('hex').slice(0, 16);
 }

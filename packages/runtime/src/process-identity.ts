@@ -3,7 +3,6 @@
  * used again some day, and then names somebody else's process.
  */
 import { readFileSync } from 'node:fs';
-import { kill, waitForExit } from '@coracle/sys';
 
 export interface ProcessIdentity {
   readonly pid: number;
@@ -32,6 +31,7 @@ export function isAlive(identity: ProcessIdentity): boolean {
 /** Kills the process if it is still the one meant, and waits until it is gone. */
 export async function killAndWait(identity: ProcessIdentity): Promise<void> {
   if (!isAlive(identity)) return;
+  const { kill, waitForExit } = await import('@coracle/sys');
   kill(identity.pid, 'SIGKILL');
   await waitForExit(identity.pid);
 }

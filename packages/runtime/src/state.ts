@@ -7,7 +7,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Lock, lockFile, tryLockFile } from '@coracle/sys';
+import type { Lock } from '@coracle/sys';
 import { CliError, errnoCode, messageOf } from './errors.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 import type { DriverName } from './settings.ts';
@@ -37,6 +37,9 @@ export interface ContainerState {
   readonly runner?: ProcessIdentity;
 }
 
+/** Loaded when it is needed: `state` and `list` do without foreign calls, and are called all the time. */
+const sys = () => import('@coracle/sys');
+
 /** Another command on the same container is short, but for one that boots the VM. */
 const lockTimeoutMs = 30_000;
 
@@ -59,7 +62,7 @@ export class StateStore {
    * Takes the id, and the lock with it.
    * @throws CliError when it is in use, or the root cannot be written
    */
-  reserve(id: string): Lock {
+  async reserve(id: string): Promise<Lock> {
     const directory = this.directory(id);
     try {
       mkdirSync(this.root, { recursive: true, mode: 0o700 });
@@ -72,7 +75,7 @@ export class StateStore {
       }
       throw new CliError(`cannot make the state folder ${directory}: ${messageOf(cause)}`, { cause });
     }
-    const lock = tryLockFile(join(directory, 'lock'));
+    const lock = await this.tryLock(id);
     // Between mkdir and here `delete --force` or `gc` may have taken the empty folder for a crash's.
     if (lock === undefined) throw new CliError(`container ${id} was removed while it was being created`);
     return lock;
@@ -81,6 +84,7 @@ export class StateStore {
   /** @throws CliError `does not exist`; when somebody holds the lock for long */
   async lock(id: string): Promise<Lock> {
     const path = join(this.directory(id), 'lock');
+    const { lockFile } = await sys();
     try {
       return await lockFile(path, { signal: AbortSignal.timeout(lockTimeoutMs) });
     } catch (cause) {
@@ -93,7 +97,8 @@ export class StateStore {
   }
 
   /** Undefined while somebody else works on the container. */
-  tryLock(id: string): Lock | undefined {
+  async tryLock(id: string): Promise<Lock | undefined> {
+    const { tryLockFile } = await sys();
     try {
       return tryLockFile(join(this.directory(id), 'lock'));
     } catch (error) {
