@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { asRpcError, RpcError } from '@coracle/wire';
 import { type Abortable, orAbort, sleep, throwIfAborted } from './abort.ts';
 
@@ -45,7 +45,9 @@ async function start({
   let child: ChildProcess;
   try {
     // A session of its own: neither this program's end nor a Ctrl-C in its terminal may reach the daemon.
-    child = spawn(file, args, { detached: true, env, cwd: '/', stdio: ['ignore', 'pipe', log] });
+    // It keeps no folder of ours busy, so a path that is relative to ours is made whole.
+    const program = file.includes('/') ? resolve(file) : file;
+    child = spawn(program, args, { detached: true, env, cwd: '/', stdio: ['ignore', 'pipe', log] });
   } finally {
     closeSync(log);
   }
@@ -66,15 +68,15 @@ async function start({
 
 /** @returns undefined when it said `ready`, otherwise what became of it */
 function readyOrEnd(child: ChildProcess): Promise<string | undefined> {
-  return new Promise((resolve) => {
+  return new Promise((settle) => {
     let said = '';
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       said = (said + text).slice(-64);
-      if (/^ready$/m.test(said)) resolve(undefined);
+      if (/^ready$/m.test(said)) settle(undefined);
     });
-    child.once('error', (error) => resolve(error.message));
+    child.once('error', (error) => settle(error.message));
     child.once('close', (code, signal) => {
-      resolve(signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`);
+      settle(signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`);
     });
   });
 }

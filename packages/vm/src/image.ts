@@ -1,5 +1,5 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { VmError } from './errors.ts';
 
 /** What the VM needs of an image folder (docs/images.md describes `manifest.json` in full). */
@@ -26,7 +26,8 @@ const remedy = 'Build the guest image with `make image`.';
 /** @throws VmError `image-missing`, `image-invalid`. */
 export function openImage(directory: string): VmImage {
   const file = (name: string) => {
-    const path = join(directory, name);
+    // QEMU runs in the sandbox's folder, so a relative path would mean another file there.
+    const path = resolve(directory, name);
     try {
       accessSync(path, constants.R_OK);
     } catch (cause) {
