@@ -8,9 +8,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { createQemuDriver, type Vm } from '@coracle/vm';
+import { createQemuDriver, sizeVm, type Vm } from '@coracle/vm';
 
 const root = path.dirname(import.meta.dirname);
+/** What sandboxes boot; the baselines' image is made of the same recipe. */
+export const imageFolder = path.join(root, 'out/image');
 
 export interface Baseline {
   /** QEMU's start to the first line of the initial RAM disk's init, ms; one per boot. */
@@ -53,8 +55,7 @@ async function boot(folder: string, image: string): Promise<{ vm: Vm; initMs: nu
   const start = performance.now();
   const vm = await createQemuDriver().start({
     directory,
-    memoryBytes: 512 * 1024 * 1024,
-    vcpus: 1,
+    ...sizeVm({}),
     image,
     shares: [],
   });
