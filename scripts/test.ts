@@ -112,16 +112,14 @@ async function vitest(project: string): Promise<Outcome> {
   }
 }
 
-const ours = /^(qemu-system|virtiofsd|coracle|crun|node)/;
-
-/** Processes that a test may leave, mounts and folders of ours, as text that can be compared. */
+/** Processes that are not part of this run, mounts and folders of ours, as text that can be compared. */
 async function onMachine(): Promise<Set<string>> {
   const found = new Set<string>();
-  for (const pid of await readdir('/proc')) {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
-    const exe = await readlink(`/proc/${pid}/exe`).catch(() => '');
-    const name = path.basename(exe);
-    if (!ours.test(name)) continue;
+  const parents = await parentsOfProcesses();
+  const isOurs = (pid: number): boolean => pid === process.pid || (pid > 1 && isOurs(parents.get(pid) ?? 0));
+  for (const [pid] of parents) {
+    // What a test leaves has lost its parent. Kernel threads have no program.
+    if (isOurs(pid) || !(await readlink(`/proc/${pid}/exe`).catch(() => ''))) continue;
     const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))
       .split('\0')
       .slice(0, 4)
@@ -136,6 +134,17 @@ async function onMachine(): Promise<Set<string>> {
   for (const name of await readdir('/run').catch(() => []))
     if (name === 'coracle') found.add('folder /run/coracle');
   return found;
+}
+
+async function parentsOfProcesses(): Promise<Map<number, number>> {
+  const parents = new Map<number, number>();
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+    const parent = /^PPid:\s+(\d+)$/m.exec(status)?.[1];
+    if (parent !== undefined) parents.set(Number(pid), Number(parent));
+  }
+  return parents;
 }
 
 /** Waits, with a deadline, until nothing is there that was not there before: a daemon may be on its way out. */
