@@ -1,5 +1,5 @@
 /** Checks of JSON that came from a client: each names the field that is wrong. */
-import { RpcError } from '@coracle/wire';
+import { parseJson, RpcError } from '@coracle/wire';
 
 export type JsonObject = Record<string, unknown>;
 
@@ -11,7 +11,7 @@ export function invalid(field: string, problem: string): RpcError {
 export function parseObject(bytes: Uint8Array, what: string): JsonObject {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    value = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw new RpcError('invalid_argument', `${what} is not valid JSON: ${(error as Error).message}`);
   }

@@ -1,6 +1,7 @@
 /** Reading a bundle (bundle.md of the OCI runtime specification), and everything wrong with one. */
 import { readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
+import { parseJson } from '@coracle/client';
 import { CliError, errnoCode, messageOf } from './errors.ts';
 import { jsonError } from './json-error.ts';
 import { type Json, ShapeError } from './shape.ts';
@@ -48,7 +49,7 @@ export function readBundle(directory: string): Bundle {
 /** The process of a bundle whose container is there already: what `exec` starts from. */
 export function readBundleProcess(directory: string): ProcessSpec {
   const path = join(directory, 'config.json');
-  const spec = parse(readConfig(path, directory), path, specShape) as unknown as Spec;
+  const spec = parse(readConfig(path, directory), path, specShape, parseJson) as unknown as Spec;
   return spec.process;
 }
 
@@ -60,7 +61,7 @@ export function readProcessFile(path: string): ProcessSpec {
   } catch (cause) {
     throw new CliError(`cannot read the process file ${path}: ${messageOf(cause)}`, { cause });
   }
-  return checkProcess(parse(text, path, processShape) as unknown as ProcessSpec, path);
+  return checkProcess(parse(text, path, processShape, parseJson) as unknown as ProcessSpec, path);
 }
 
 /** @throws CliError naming the field; for a process that was put together from flags */
@@ -89,10 +90,16 @@ function readConfig(path: string, folder: string): string {
   }
 }
 
-function parse(text: string, path: string, shape: (value: Json, at: string) => void): Json {
+/** `read` is parseJson for what is only handed on: there, large numbers must stay as they are. */
+function parse(
+  text: string,
+  path: string,
+  shape: (value: Json, at: string) => void,
+  read: (text: string) => unknown = JSON.parse,
+): Json {
   let value: Json;
   try {
-    value = JSON.parse(text) as Json;
+    value = read(text) as Json;
   } catch (error) {
     throw new CliError(`${path} is not JSON: ${jsonError(text, error as SyntaxError)}`);
   }

@@ -7,7 +7,7 @@
  */
 import { rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Container, Sandbox } from '@coracle/client';
+import { type Container, type OciConfig, parseJson, type Sandbox } from '@coracle/client';
 import type { Lock, SavedTerminal } from '@coracle/sys';
 import { startError } from './agent.ts';
 import { type Bundle, readBundle } from './bundle.ts';
@@ -146,7 +146,7 @@ async function createInGuest(
   try {
     return await sandbox.createContainer({
       id,
-      config: JSON.parse(bundle.configText),
+      config: parseJson(bundle.configText) as OciConfig,
       rootfs: { share: shareTag, path: rootfsName },
       bindSources: bundle.binds.map(({ mount }) => ({ mount, share: shareTag, path: mountName(mount) })),
       stdin: wantsStdin(console),

@@ -1,5 +1,7 @@
 /** Checks of foreign JSON by hand: every message names the field as one would write it in jq. */
 
+import { isLargeInteger } from '@coracle/client';
+
 export class ShapeError extends Error {
   override readonly name = 'ShapeError';
 }
@@ -25,8 +27,8 @@ export const string: Check = (value, path) => {
 export const boolean: Check = (value, path) => {
   if (typeof value !== 'boolean') fail(path, 'true or false', value);
 };
-/** Numbers above 2^53 come from engines that write "no limit" so; they are near enough. */
 export const integer: Check = (value, path) => {
+  if (isLargeInteger(value)) return;
   if (typeof value !== 'number' || !Number.isInteger(value)) fail(path, 'a whole number', value);
 };
 export const natural: Check = (value, path) => {

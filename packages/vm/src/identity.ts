@@ -33,10 +33,20 @@ function readStat(pid: number): ProcStat | undefined {
   return { state: fields[0] ?? 'X', startTicks: Number(fields[19]) };
 }
 
+function threadsOf(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length;
+  } catch {
+    return 0;
+  }
+}
+
 /** Undefined when there is no such process (a zombie does not count: it can do nothing any more). */
 export function identify(pid: number): ProcessIdentity | undefined {
   const stat = readStat(pid);
-  if (stat === undefined || stat.state === 'Z' || stat.state === 'X') return undefined;
+  if (stat === undefined || stat.state === 'X') return undefined;
+  // The first thread of a killed QEMU may be a zombie while others still hold its sockets.
+  if (stat.state === 'Z' && threadsOf(pid) <= 1) return undefined;
   return { pid, startTicks: stat.startTicks };
 }
 

@@ -6,6 +6,7 @@ export * from './frame.ts';
 export { recycleFrame } from './frame-pool.ts';
 export * from './gen/coracle/v1/agent.ts';
 export { Error as ErrorMessage, Request, Response } from './gen/coracle/v1/link.ts';
+export * from './json.ts';
 export * from './limits.ts';
 export * from './message.ts';
 export * from './outbox.ts';
