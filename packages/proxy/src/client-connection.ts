@@ -14,7 +14,7 @@ import {
   violation,
 } from '@coracle/wire';
 import { DataQueue } from './data-queue.ts';
-import type { Link } from './link.ts';
+import type { Link, LinkClient } from './link.ts';
 
 /** Above this a client's socket is not read on: its data waits for the guest, and so does the rest of it. */
 const PAUSE_ABOVE_BYTES = 4 * 1024 * 1024;
@@ -25,7 +25,7 @@ export interface ClientEvents {
   closed(client: ClientConnection, reason: RpcError): void;
 }
 
-export class ClientConnection {
+export class ClientConnection implements LinkClient {
   readonly #socket: Socket;
   readonly #connection: Connection;
   readonly #events: ClientEvents;

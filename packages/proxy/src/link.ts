@@ -20,23 +20,35 @@ import {
   splitStreamId,
   violation,
 } from '@coracle/wire';
-import type { ClientConnection } from './client-connection.ts';
+import type { DataQueue } from './data-queue.ts';
+
+/** What a link needs of a client. */
+export interface LinkClient {
+  link: Link | undefined;
+  /** What this client sends: signals and resizes, and everything else. */
+  readonly urgent: DataQueue;
+  readonly bulk: DataQueue;
+  bound(): void;
+  forward(frame: Frame): void;
+  send(frame: Buffer): void;
+  close(reason: RpcError): void;
+}
 
 interface RoutedRequest {
-  readonly client: ClientConnection;
+  readonly client: LinkClient;
   readonly clientId: number;
 }
 
 export class Link {
   readonly sandboxId: string;
   readonly #connection: Connection;
-  readonly #clients = new Set<ClientConnection>();
+  readonly #clients = new Set<LinkClient>();
   /** Process id (4p) → the client that attached last. */
-  readonly #owners = new Map<number, ClientConnection>();
+  readonly #owners = new Map<number, LinkClient>();
   /** Request id on the link → whose it is. */
   readonly #requests = new Map<number, RoutedRequest>();
   /** The same the other way round: a client's request id → the id on the link. */
-  readonly #linkIds = new Map<ClientConnection, Map<number, number>>();
+  readonly #linkIds = new Map<LinkClient, Map<number, number>>();
   #lastRequestId = 0;
 
   /** `socket` is being connected or connected; the link greets as soon as it is. */
@@ -55,18 +67,18 @@ export class Link {
     );
   }
 
-  get clients(): ReadonlySet<ClientConnection> {
+  get clients(): ReadonlySet<LinkClient> {
     return this.#clients;
   }
 
-  addClient(client: ClientConnection): void {
+  addClient(client: LinkClient): void {
     client.link = this;
     this.#clients.add(client);
     this.#linkIds.set(client, new Map());
     if (this.#connection.isOpen) client.bound();
   }
 
-  removeClient(client: ClientConnection): void {
+  removeClient(client: LinkClient): void {
     this.#clients.delete(client);
     for (const [process, owner] of this.#owners) if (owner === client) this.#owners.delete(process);
     for (const linkId of this.#linkIds.get(client)?.values() ?? []) {
@@ -82,7 +94,7 @@ export class Link {
     this.#connection.close(reason);
   }
 
-  request(client: ClientConnection, frame: Frame): void {
+  request(client: LinkClient, frame: Frame): void {
     const ids = this.#linkIds.get(client) as Map<number, number>;
     let linkId = ids.get(frame.id);
     if (linkId === undefined) {
@@ -99,7 +111,7 @@ export class Link {
     this.#connection.sendEncoded(withId(frame, linkId));
   }
 
-  cancel(client: ClientConnection, clientId: number): void {
+  cancel(client: LinkClient, clientId: number): void {
     const ids = this.#linkIds.get(client) as Map<number, number>;
     const linkId = ids.get(clientId);
     if (linkId === undefined) return;
@@ -109,7 +121,7 @@ export class Link {
   }
 
   /** The last client to attach owns the process. */
-  attach(client: ClientConnection, frame: Frame): void {
+  attach(client: LinkClient, frame: Frame): void {
     if (splitStreamId(frame.id).kind !== StreamKind.control)
       throw violation(`ATTACH to stream ${frame.id}, which is no process id`);
     const former = this.#owners.get(frame.id);
@@ -119,18 +131,18 @@ export class Link {
     this.#connection.sendEncoded(frame.encoded);
   }
 
-  data(client: ClientConnection, frame: Frame): void {
+  data(client: LinkClient, frame: Frame): void {
     if (!this.#owns(client, frame.id)) return;
     const queue = frame.id % 4 === 0 ? client.urgent : client.bulk;
     queue.push(frame.encoded);
     this.#connection.schedule(queue);
   }
 
-  control(client: ClientConnection, frame: Frame): void {
+  control(client: LinkClient, frame: Frame): void {
     if (this.#owns(client, frame.id)) this.#connection.sendEncoded(frame.encoded);
   }
 
-  #owns(client: ClientConnection, streamId: number): boolean {
+  #owns(client: LinkClient, streamId: number): boolean {
     return this.#owners.get(splitStreamId(streamId).process * 4) === client;
   }
 
@@ -171,7 +183,7 @@ function withId(frame: Frame, id: number): Buffer {
   return frame.encoded;
 }
 
-function refuseRequest(client: ClientConnection, frame: Frame): void {
+function refuseRequest(client: LinkClient, frame: Frame): void {
   if ((frame.flags & MORE) !== 0) return;
   const error = new RpcError(
     'resource_exhausted',

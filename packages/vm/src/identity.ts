@@ -1,58 +1,16 @@
 /**
- * A process that outlives the command that started it is known by its pid and its start time: pids are
- * used again, a pid with the same start time is not. As a second net, each process started for a VM
- * carries the VM's folder in its environment, so that one started just before its starter was killed,
- * and thus never written down, is still found.
+ * The processes of a VM: known by pid and start time. As a second net, each process started for a VM carries
+ * the VM's folder in its environment, so that one started just before its starter was killed, and thus never
+ * written down, is still found.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { waitForExit } from '@coracle/sys';
+import { identify, isAlive, type ProcessIdentity } from '@coracle/sys/identity';
 
-export interface ProcessIdentity {
-  readonly pid: number;
-  /** Field 22 of /proc/PID/stat (proc(5)): clock ticks after boot. */
-  readonly startTicks: number;
-}
+export { identify, isAlive, type ProcessIdentity };
 
 /** The environment variable that names the VM's folder in each process started for it. */
 export const ownerVariable = 'CORACLE_VM';
-
-interface ProcStat {
-  readonly state: string;
-  readonly startTicks: number;
-}
-
-function readStat(pid: number): ProcStat | undefined {
-  let text: string;
-  try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch {
-    return undefined;
-  }
-  // The command name may hold spaces and brackets: the fields proper start after the last bracket.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return { state: fields[0] ?? 'X', startTicks: Number(fields[19]) };
-}
-
-function threadsOf(pid: number): number {
-  try {
-    return readdirSync(`/proc/${pid}/task`).length;
-  } catch {
-    return 0;
-  }
-}
-
-/** Undefined when there is no such process (a zombie does not count: it can do nothing any more). */
-export function identify(pid: number): ProcessIdentity | undefined {
-  const stat = readStat(pid);
-  if (stat === undefined || stat.state === 'X') return undefined;
-  // The first thread of a killed QEMU may be a zombie while others still hold its sockets.
-  if (stat.state === 'Z' && threadsOf(pid) <= 1) return undefined;
-  return { pid, startTicks: stat.startTicks };
-}
-
-export function isAlive(identity: ProcessIdentity): boolean {
-  return identify(identity.pid)?.startTicks === identity.startTicks;
-}
 
 /** Sends `signal` if the process is still the one meant; false when it is gone. */
 export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
