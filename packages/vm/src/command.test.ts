@@ -71,7 +71,7 @@ test('a comma in a path does not become an option', () => {
 });
 
 test('the accelerator decides about CPU and mitigations', () => {
-  expect(values(qemuArguments(base), '-cpu')).toEqual(['max']);
+  expect(values(qemuArguments(base), '-cpu')).toEqual(['max,erms=off,fsrm=off']);
   expect(kernelCommandLine(base)).toContain('mitigations=off');
   expect(values(qemuArguments({ ...base, accel: 'kvm' }), '-cpu')).toEqual(['host']);
   expect(kernelCommandLine({ ...base, accel: 'kvm' })).not.toMatch(/mitigations|nokaslr/);

@@ -79,7 +79,9 @@ function acceleratorArguments(accel: Accel): string[] {
   // One host thread for each vCPU; on a single-core host more threads only add locking. The default
   // cache of translated code is 1 GiB, of which a small guest never fills a quarter.
   const thread = cpus().length > 1 ? 'multi' : 'single';
-  return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max'];
+  // With ERMS and FSRM kernel and glibc copy by `rep movsb`, which TCG runs byte by byte; without them they
+  // move words, and boots, execs and copies get 20 to 30 % faster.
+  return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max,erms=off,fsrm=off'];
 }
 
 function shareArguments(tag: string, { paths, shareTransport }: QemuOptions): string[] {

@@ -48,6 +48,14 @@ export function findVirtiofsd(programs: HostPrograms): string | undefined {
   return findExecutable(['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd', ...onPath('virtiofsd')]);
 }
 
+/**
+ * Whether this virtiofsd has `-o timeout`: the C program that came with QEMU up to 7.2 has, the one in Rust
+ * refuses it. Read off the program's option table (tools/virtiofsd/passthrough_ll.c), since asking costs a process.
+ */
+export function takesTimeout(virtiofsd: string): boolean {
+  return readFileSync(virtiofsd).includes('timeout=%lf');
+}
+
 /** Stands for one installed QEMU without running it: another version is another file. */
 export function fileIdentity(path: string): string {
   const real = realpathSync(path);

@@ -6,7 +6,7 @@ import { spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
 import type { Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
 import { VmError } from './errors.ts';
-import { findQemu, findVirtiofsd, type HostPrograms, maxOpenFiles } from './host.ts';
+import { findQemu, findVirtiofsd, type HostPrograms, maxOpenFiles, takesTimeout } from './host.ts';
 import { openImage, type VmImage } from './image.ts';
 import { isListening } from './listening.ts';
 import { probeKvm } from './probe.ts';
@@ -132,7 +132,10 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
         const source = paths.share(share.tag);
         const { file, args } = inPrivateMounts(source, bindArguments(share.tag, share.binds), [
           plan.virtiofsd!,
-          ...virtiofsdArguments(socket, source, maxOpenFiles()),
+          ...virtiofsdArguments(socket, source, {
+            maxOpenFiles: maxOpenFiles(),
+            takesTimeout: takesTimeout(plan.virtiofsd!),
+          }),
         ]);
         const logPath = paths.fsLog(share.tag);
         const daemon = await spawnDetached({ file, args, logPath, owner: directory });

@@ -6,16 +6,16 @@ const host = { availableBytes: 8192 * mebibyte, cpus: 4 };
 const overhead = guestOverheadBytes / mebibyte;
 
 test.each([
-  { request: {}, memory: 1024 + overhead, vcpus: 2 },
-  { request: { memoryLimitBytes: 256 * mebibyte }, memory: 256 + overhead, vcpus: 2 },
-  { request: { memoryLimitBytes: 6 * mebibyte + 1 }, memory: 7 + overhead, vcpus: 2 },
-  { request: { memoryLimitBytes: 0 }, memory: 1024 + overhead, vcpus: 2 },
-  { request: { memoryLimitBytes: -1 }, memory: 1024 + overhead, vcpus: 2 },
-  { request: { memoryLimitBytes: 2 ** 63 - 4096 }, memory: 1024 + overhead, vcpus: 2 },
+  { request: {}, memory: 1024 + overhead, vcpus: 1 },
+  { request: { memoryLimitBytes: 256 * mebibyte }, memory: 256 + overhead, vcpus: 1 },
+  { request: { memoryLimitBytes: 6 * mebibyte + 1 }, memory: 7 + overhead, vcpus: 1 },
+  { request: { memoryLimitBytes: 0 }, memory: 1024 + overhead, vcpus: 1 },
+  { request: { memoryLimitBytes: -1 }, memory: 1024 + overhead, vcpus: 1 },
+  { request: { memoryLimitBytes: 2 ** 63 - 4096 }, memory: 1024 + overhead, vcpus: 1 },
   { request: { cpuQuota: 50_000, cpuPeriod: 100_000 }, memory: 1024 + overhead, vcpus: 1 },
   { request: { cpuQuota: 250_000, cpuPeriod: 100_000 }, memory: 1024 + overhead, vcpus: 3 },
   { request: { cpuQuota: 250_000 }, memory: 1024 + overhead, vcpus: 3 },
-  { request: { cpuQuota: -1, cpuPeriod: 100_000 }, memory: 1024 + overhead, vcpus: 2 },
+  { request: { cpuQuota: -1, cpuPeriod: 100_000 }, memory: 1024 + overhead, vcpus: 1 },
   { request: { cpus: 1.5, cpuQuota: 50_000 }, memory: 1024 + overhead, vcpus: 2 },
   { request: { cpus: 64 }, memory: 1024 + overhead, vcpus: 4 },
 ])('$request gives $memory MiB and $vcpus vCPUs', ({ request, memory, vcpus }) => {

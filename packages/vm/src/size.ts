@@ -15,7 +15,11 @@ export const guestOverheadBytes = 192 * mebibyte;
 export const defaultMemoryBytes = 1024 * mebibyte;
 /** A container without a limit gets less on a small host, but not less than this. */
 export const minDefaultMemoryBytes = 128 * mebibyte;
-export const defaultVcpus = 2;
+/**
+ * For a container without a CPU limit. More vCPUs are slower unless the work is parallel: under emulation a
+ * boot takes a third longer with two, since each change of a page table has to be told to both.
+ */
+export const defaultVcpus = 1;
 
 /**
  * Limits this large mean "none": cgroup v1 writes no limit as LONG_MAX rounded down to a page, and some
