@@ -47,17 +47,39 @@ export function saveTerminal(console: ConsolePlan): SavedTerminal | undefined {
   return saved;
 }
 
-/** Hands on every signal until it is disposed of. To be called before the process can do anything. */
-export function forwardSignals(shim: Shim): Disposable {
-  const forward = (name: NodeJS.Signals) => {
-    kill(shim.identity.pid, constants.signals[name]);
+/**
+ * Of these the default would stop us, do nothing, or end us with all undone (interrupts.ts), which is right while
+ * there is no process; the others must neither end us nor, as SIGUSR1 does, start Node's debugger.
+ */
+const ownBefore = new Set<NodeJS.Signals>([
+  ...['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'],
+  ...['SIGCONT', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGWINCH'],
+] as NodeJS.Signals[]);
+
+/** Hands every signal on, once there is somebody to hand it to. One that came before is handed on then. */
+export class SignalForwarder implements Disposable {
+  readonly #early: NodeJS.Signals[] = [];
+  #shim: Shim | undefined;
+
+  constructor() {
+    for (const name of forwardedSignals) if (!ownBefore.has(name)) process.on(name, this.#forward);
+  }
+
+  /** From here on signals are the process's; to be called before it can do anything, or with what came late. */
+  to(shim: Shim, late: readonly NodeJS.Signals[] = []): void {
+    this.#shim = shim;
+    for (const name of ownBefore) process.on(name, this.#forward);
+    for (const name of [...this.#early, ...late]) this.#forward(name);
+  }
+
+  readonly #forward = (name: NodeJS.Signals): void => {
+    if (this.#shim === undefined) this.#early.push(name);
+    else kill(this.#shim.identity.pid, constants.signals[name]);
   };
-  for (const name of forwardedSignals) process.on(name, forward);
-  return {
-    [Symbol.dispose]() {
-      for (const name of forwardedSignals) process.off(name, forward);
-    },
-  };
+
+  [Symbol.dispose](): void {
+    for (const name of forwardedSignals) process.off(name, this.#forward);
+  }
 }
 
 /** @returns the exit code as a shell says it: the process's own, or 128 and the signal that ended it */

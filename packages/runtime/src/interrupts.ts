@@ -3,7 +3,14 @@ import { CliError } from './errors.ts';
 
 const names = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const satisfies NodeJS.Signals[];
 
-export class Interrupted extends CliError {}
+export class Interrupted extends CliError {
+  readonly signal: NodeJS.Signals;
+
+  constructor(message: string, signal: NodeJS.Signals) {
+    super(message, { exitCode: 128 + constants.signals[signal] });
+    this.signal = signal;
+  }
+}
 
 /**
  * The signals that end a program. While something is being made they abort it, and all that was made is
@@ -17,9 +24,8 @@ export class Interrupts {
   constructor(what: string) {
     const onSignal = (name: NodeJS.Signals) => {
       if (this.#held) return;
-      const exitCode = 128 + constants.signals[name];
       this.#controller.abort(
-        new Interrupted(`${what} was interrupted by ${name}; nothing was left behind`, { exitCode }),
+        new Interrupted(`${what} was interrupted by ${name}; nothing was left behind`, name),
       );
     };
     for (const name of names) process.on(name, onSignal);
@@ -27,6 +33,12 @@ export class Interrupts {
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** Set when it came too late to undo anything: it is the process's then. */
+  get late(): NodeJS.Signals[] {
+    const { aborted, reason } = this.signal;
+    return aborted && reason instanceof Interrupted ? [reason.signal] : [];
   }
 
   hold(): void {

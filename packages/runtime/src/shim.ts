@@ -1,7 +1,6 @@
 /** Starting coracle-shim (packages/shim), which stands for one process of a container on the host. */
 import { existsSync, fstatSync } from 'node:fs';
-import { text } from 'node:stream/consumers';
-import { close, openStream, pipe2, spawn, waitForExit, waitPid } from '@coracle/sys';
+import { bytesReadable, close, openStream, pipe2, spawn, waitForExit, waitPid } from '@coracle/sys';
 import { type ConsolePlan, sendConsole } from './console.ts';
 import { CliError, ExitCode } from './errors.ts';
 import { identify, killAndWait, type ProcessIdentity } from './process-identity.ts';
@@ -114,11 +113,15 @@ function shimOf(pid: number): Shim {
 
 async function attached(fd: number, signal: AbortSignal | undefined): Promise<void> {
   const stream = openStream(fd);
-  const onAbort = () => stream.destroy(signal?.reason as Error);
+  // A process that has been heard of already is not undone any more: the signal that aborts is its own.
+  let answer = '';
+  const onAbort = () => {
+    if (answer === '' && bytesReadable(fd) === 0) stream.destroy(signal?.reason as Error);
+  };
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
     // The shim closes its end after the one line, whichever it is.
-    const answer = await text(stream);
+    for await (const chunk of stream) answer += chunk;
     if (answer === '1\n') return;
     throw new CliError(answer.trim().replace(/^coracle: /, '') || 'coracle-shim ended without a word', {
       exitCode: ExitCode.vmLost,

@@ -4,7 +4,7 @@ import { planConsole } from '../console.ts';
 import { CliError, UsageError } from '../errors.ts';
 import { checkExecable, execFailed, execInContainer } from '../exec-container.ts';
 import { execProcessSpec } from '../exec-process.ts';
-import { forwardSignals, restore, saveTerminal, waitInForeground } from '../foreground.ts';
+import { restore, SignalForwarder, saveTerminal, waitInForeground } from '../foreground.ts';
 import { checkContainerId } from '../ids.ts';
 import { Interrupts } from '../interrupts.ts';
 import { writePidFile } from '../pid-file.ts';
@@ -54,6 +54,7 @@ export default command({
     );
     const console = planConsole(spec, { detach, consoleSocket: values['console-socket'] });
     const interrupts = new Interrupts(`exec in container ${id}`);
+    using signals = new SignalForwarder();
     const terminal = saveTerminal(console);
     const shim = await execInContainer(state, spec, console, interrupts.signal).catch((error) => {
       restore(console, terminal);
@@ -61,7 +62,7 @@ export default command({
     });
     // From here on signals are the process's.
     interrupts.hold();
-    using _signals = forwardSignals(shim);
+    signals.to(shim, interrupts.late);
     if (values['pid-file'] !== undefined) writePidFile(values['pid-file'], shim.identity.pid);
     return detach ? 0 : await waitInForeground(shim, console, terminal);
   },

@@ -1,7 +1,7 @@
 import { command } from '../command.ts';
 import { createContainer, startContainer } from '../create-container.ts';
 import { CliError } from '../errors.ts';
-import { forwardSignals, waitInForeground } from '../foreground.ts';
+import { SignalForwarder, waitInForeground } from '../foreground.ts';
 import { Interrupts } from '../interrupts.ts';
 import { removeContainer } from '../remove-container.ts';
 import { checkPreserveFds, createOptions } from '../run-options.ts';
@@ -43,7 +43,8 @@ export default command({
     interrupts.hold();
     let exitCode: number;
     {
-      using _signals = forwardSignals(shim);
+      using signals = new SignalForwarder();
+      signals.to(shim);
       await startContainer(container);
       context.store.write({ ...state, phase: 'started' });
       created.keep();
