@@ -1,0 +1,150 @@
+/** Bytes arrive whole and once, however the reader behaves and however fast the process ends. */
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  coracleProgram,
+  guestEnv,
+  MiB,
+  RandomFile,
+  run,
+  type SharedContainer,
+  sha256,
+  within,
+} from './place.ts';
+
+const SIZE = 64 * MiB;
+
+export function bytesSuite(shared: () => SharedContainer): void {
+  describe('bytes', () => {
+    let random: RandomFile;
+    beforeAll(() => {
+      random = new RandomFile(shared().place, SIZE);
+    });
+
+    /** Another process starts, runs and ends: the stream that is not read has filled up by then. */
+    const anotherRuns = async (): Promise<void> => {
+      const other = await shared().container.exec({ args: ['true'], env: guestEnv });
+      expect(await other.wait()).toMatchObject({ cause: 'exited', exitCode: 0 });
+    };
+
+    const sumOf = async (stream: Readable, pauses: boolean): Promise<string> => {
+      const sum = sha256();
+      let [total, nextPause] = [0, SIZE / 4];
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
+        sum.update(chunk);
+        total += chunk.length;
+        if (!pauses || total < nextPause) continue;
+        nextPause += SIZE / 4;
+        await anotherRuns();
+      }
+      expect(total).toBe(SIZE);
+      return sum.digest('hex');
+    };
+
+    test.each([
+      ['a reader that reads', false],
+      ['a reader that pauses', true],
+    ])('64 MiB out of stdout of the library, to %s', async (_, pauses) => {
+      const cat = await shared().container.exec({ args: ['cat', '/tmp/random'], env: guestEnv });
+      expect(await sumOf(cat.stdout, pauses)).toBe(random.sha256);
+      expect(await cat.wait()).toMatchObject({ exitCode: 0 });
+    });
+
+    test.each([
+      ['a reader that reads', false],
+      ['a reader that pauses', true],
+    ])('64 MiB out of stdout of the command line, to %s', async (_, pauses) => {
+      const cat = shared().startExec(['cat', '/tmp/random']);
+      expect(await sumOf(cat.child.stdout!, pauses)).toBe(random.sha256);
+      expect({ code: await cat.ended(), stderr: cat.stderr }).toEqual({ code: 0, stderr: '' });
+    });
+
+    test.each([
+      ['all at once', false],
+      ['with pauses', true],
+    ])('64 MiB through stdin of the library, %s', async (_, pauses) => {
+      const sum = await shared().container.exec({ args: ['sha256sum'], stdin: true, env: guestEnv });
+      const output = sum.output();
+      const pieces = async function* () {
+        for (let at = 0; at < SIZE; at += SIZE / 4) {
+          yield random.bytes.subarray(at, at + SIZE / 4);
+          if (pauses) await anotherRuns();
+        }
+      };
+      await pipeline(pieces, sum.stdin);
+      expect(String((await output).stdout)).toBe(`${random.sha256}  -\n`);
+    });
+
+    test.each([
+      ['all at once', false],
+      ['with pauses', true],
+    ])('64 MiB through stdin of the command line, %s', async (_, pauses) => {
+      const sum = shared().startExec(['sha256sum'], { stdin: 'open' });
+      const { stdin } = sum.child;
+      for (let at = 0; at < SIZE; at += SIZE / 4) {
+        if (!stdin!.write(random.bytes.subarray(at, at + SIZE / 4))) {
+          await within(once(stdin!, 'drain'), 60_000, 'stdin is taken');
+        }
+        if (pauses) await anotherRuns();
+      }
+      stdin!.end();
+      await sum.says(random.sha256);
+      expect(await sum.ended()).toBe(0);
+    });
+
+    test('64 MiB through pipes and files, as a shell makes them', async () => {
+      const { place, id } = shared();
+      const { env, folder } = place;
+      const script = `
+        "$@" cat < "$RANDOM_FILE" | cat > "$OUT"
+        "$@" cat /tmp/random > "$OUT.direct"
+        cat "$RANDOM_FILE" | "$@" sha256sum | cat`;
+      const out = `${folder}/out`;
+      const ended = await run(
+        '/bin/sh',
+        ['-ec', script, 'sh', coracleProgram, ...place.arguments(['exec', id])],
+        { env: { ...env, RANDOM_FILE: random.path, OUT: out }, deadlineMs: 180_000 },
+      );
+      expect(ended).toEqual({ code: 0, stdout: `${random.sha256}  -\n`, stderr: '' });
+      for (const path of [out, `${out}.direct`])
+        expect(sha256().update(readFileSync(path)).digest('hex')).toBe(random.sha256);
+    });
+
+    const lines = Array.from({ length: 200_000 }, (_, n) => `${n + 1}\n`).join('');
+    const linesSum = sha256().update(lines).digest('hex');
+    const shownSum = sha256().update(lines.replaceAll('\n', '\r\n')).digest('hex');
+
+    test.each([
+      ['pipes', false, linesSum],
+      ['a terminal', true, shownSum],
+    ])(
+      'seq 1 200000 of a process that exits at once is whole on %s, 50 of 50 times',
+      async (_, terminal, want) => {
+        const round = async () => {
+          const seq = await shared().container.exec({
+            args: ['seq', '1', '200000'],
+            terminal,
+            env: guestEnv,
+          });
+          const { stdout, result } = await seq.output();
+          return { sum: sha256().update(stdout).digest('hex'), code: result.code };
+        };
+        for (let rounds = 0; rounds < 50; rounds += 10) {
+          const batch = await Promise.all(Array.from({ length: 10 }, round));
+          expect(batch).toEqual(batch.map(() => ({ sum: want, code: 0 })));
+        }
+      },
+    );
+
+    test('seq 1 200000 is whole through the command line', async () => {
+      for (let round = 0; round < 5; round++) {
+        const { code, stdout } = await shared().exec(['seq', '1', '200000']);
+        const sum = sha256().update(stdout).digest('hex');
+        expect({ round, sum, code }).toEqual({ round, sum: linesSum, code: 0 });
+      }
+    });
+  });
+}
