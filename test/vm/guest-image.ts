@@ -5,7 +5,7 @@ const checkout = dirname(dirname(import.meta.dirname));
 
 /** The image that the tests boot: `$CORACLE_IMAGE`, else what `make image` leaves. Skipping would be failing. */
 export function guestImage(): string {
-  const image = process.env.CORACLE_IMAGE ?? join(checkout, 'dist', 'image');
+  const image = process.env.CORACLE_IMAGE ?? join(checkout, 'out', 'image');
   if (!existsSync(join(image, 'manifest.json'))) {
     throw new Error(`there is no guest image in ${image}: run \`make image\`, or set CORACLE_IMAGE`);
   }
