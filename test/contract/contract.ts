@@ -1,10 +1,15 @@
 /** Everything that "Must hold" of a container, whatever carries its streams: one body, run for each driver. */
 import { afterAll, beforeAll, describe } from 'vitest';
+import { badInputSuite } from './bad-input.ts';
 import { bytesSuite } from './bytes.ts';
 import { exitsSuite } from './exits.ts';
 import { floodSuite } from './flood.ts';
+import { lifecycleSuite } from './lifecycle.ts';
 import { proxyLossSuite, vmLossSuite } from './loss.ts';
 import { type DriverName, Place, SharedContainer } from './place.ts';
+
+import { stdinExecSuite, stdinRunSuite } from './stdin.ts';
+import { terminalRunSuite, terminalSuite } from './terminal.ts';
 
 export function contract(driver: DriverName): void {
   let place: Place;
@@ -21,6 +26,8 @@ export function contract(driver: DriverName): void {
       container = await SharedContainer.start(place);
     });
     const shared = () => container;
+    terminalSuite(shared);
+    stdinExecSuite(shared);
     bytesSuite(shared);
     exitsSuite(shared);
     floodSuite(shared);
@@ -31,5 +38,9 @@ export function contract(driver: DriverName): void {
     });
   });
 
+  lifecycleSuite(() => place);
+  terminalRunSuite(() => place);
+  stdinRunSuite(() => place);
   vmLossSuite(() => place);
+  badInputSuite(() => place);
 }
