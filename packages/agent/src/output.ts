@@ -6,12 +6,14 @@
  * While discarding, bytes of grandchildren are read and thrown away, so that they neither block nor die.
  */
 import { bytesReadable, close, read, Watch } from '@coracle/sys';
-import { MAX_PAYLOAD_BYTES, type SendStream } from '@coracle/wire';
+import type { SendStream } from '@coracle/wire';
 
+/** One read takes half of what a pipe holds (stdio.ts): a foreign call costs as much as copying 8 KiB. */
+const BUFFER_BYTES = 128 * 1024;
 /** What is read of one source before others have their turn. */
-const BUFFERS_PER_TURN = 4;
+const BUFFERS_PER_TURN = 1;
 /** Smaller reads are copied, so that a stream never keeps much more memory than bytes. */
-const HAND_OVER_BYTES = MAX_PAYLOAD_BYTES / 2;
+const HAND_OVER_BYTES = BUFFER_BYTES / 2;
 /** Much more than the buffers of a pty hold (8 KiB in the driver, 4 KiB in the line discipline). */
 const TERMINAL_DRAIN_BYTES = 1024 * 1024;
 
@@ -23,7 +25,7 @@ const TERMINAL_DRAIN_BYTES = 1024 * 1024;
 const GATHER = { smallBytes: 1024, closeMs: 2, afterReads: 4, pauseMs: 4 } as const;
 
 // All reads are synchronous, so one buffer serves every source.
-let buffer = Buffer.allocUnsafeSlow(MAX_PAYLOAD_BYTES);
+let buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
 
 export class Output {
   readonly #fd: number;
@@ -111,7 +113,7 @@ export class Output {
 
   #readSome(): void {
     for (let turn = 0; turn < BUFFERS_PER_TURN && this.#state === 'reading'; turn++) {
-      const wanted = Math.min(this.#stream.room, this.#cutAt - this.#stream.end, MAX_PAYLOAD_BYTES);
+      const wanted = Math.min(this.#stream.room, this.#cutAt - this.#stream.end, BUFFER_BYTES);
       if (wanted <= 0) return;
       if (this.#readInto(wanted) !== 'more') return;
     }
@@ -131,7 +133,7 @@ export class Output {
     }
     if (filled >= HAND_OVER_BYTES) {
       this.#stream.push(buffer.subarray(0, filled));
-      buffer = Buffer.allocUnsafeSlow(MAX_PAYLOAD_BYTES);
+      buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
     } else if (filled > 0) this.#stream.push(Buffer.from(buffer.subarray(0, filled)));
     if (result === 'eof') this.close();
     else if (this.#stream.end === this.#cutAt) this.#finish();
@@ -142,7 +144,7 @@ export class Output {
   #drainTerminal(): void {
     const limit = this.#stream.end + TERMINAL_DRAIN_BYTES;
     while (this.#state === 'reading' && this.#stream.end < limit) {
-      if (this.#readInto(MAX_PAYLOAD_BYTES) !== 'more') break;
+      if (this.#readInto(BUFFER_BYTES) !== 'more') break;
     }
     if (this.#state === 'reading') this.#finish();
     this.#updateInterest();

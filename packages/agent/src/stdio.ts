@@ -1,6 +1,15 @@
 /** The descriptors of a new process: what it gets, and what the agent keeps. */
 import { closeSync, openSync } from 'node:fs';
-import { close, dup, openSlaveOf, pipe2, setNonblocking, setWindowSize, type WindowSize } from '@coracle/sys';
+import {
+  close,
+  dup,
+  openSlaveOf,
+  pipe2,
+  setNonblocking,
+  setPipeSize,
+  setWindowSize,
+  type WindowSize,
+} from '@coracle/sys';
 
 /** What the agent keeps, all nonblocking. */
 export interface Ends {
@@ -28,6 +37,12 @@ export interface PipeStdio {
   closeAgentEnds(): void;
 }
 
+/**
+ * With the kernel's 64 KiB, agent and process take turns at every second frame, and under emulation each turn
+ * costs as much as copying a frame. Where it is refused the pipe stays as it is.
+ */
+const PIPE_BYTES = 256 * 1024;
+
 export function openPipes(options: { stdin: boolean }): PipeStdio {
   const opened: number[] = [];
   try {
@@ -37,6 +52,8 @@ export function openPipes(options: { stdin: boolean }): PipeStdio {
     opened.push(stdout.read, stdout.write);
     const stderr = pipe2({ nonblockingRead: true });
     opened.push(stderr.read, stderr.write);
+    if (stdin) setPipeSize(stdin.write, PIPE_BYTES);
+    setPipeSize(stdout.read, PIPE_BYTES);
     const nothing = stdin ? undefined : openSync('/dev/null', 'r');
     if (nothing !== undefined) opened.push(nothing);
     const child = { 0: (stdin?.read ?? nothing) as number, 1: stdout.write, 2: stderr.write };

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { bytesReadable, close, dup, pipe2, read, write } from './fd.ts';
+import { bytesReadable, close, dup, pipe2, read, setPipeSize, write } from './fd.ts';
 
 describe('pipe2, read, write', () => {
   it('says again, counts, FIONREAD and eof', () => {
@@ -25,6 +25,17 @@ describe('pipe2, read, write', () => {
     close(pipe.read);
     expect(() => write(pipe.write, Buffer.alloc(1))).toThrow(expect.objectContaining({ code: 'EPIPE' }));
     close(pipe.write);
+  });
+});
+
+describe('setPipeSize', () => {
+  it('makes room, and says when it could not', () => {
+    const pipe = pipe2({ nonblockingWrite: true });
+    expect(setPipeSize(pipe.write, 100_000)).toBe(true);
+    expect(write(pipe.write, Buffer.alloc(1 << 20))).toBe(131072);
+    // Less than what is in it (EBUSY).
+    expect(setPipeSize(pipe.write, 4096)).toBe(false);
+    for (const fd of [pipe.read, pipe.write]) closeSync(fd);
   });
 });
 

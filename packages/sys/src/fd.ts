@@ -8,6 +8,7 @@ const { EAGAIN, EINTR } = constants.errno;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
+const F_SETPIPE_SZ = 1031;
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
 /** asm-generic/ioctls.h */
@@ -54,6 +55,15 @@ export function setNonblocking(fd: number, on: boolean): void {
   const flags = check(cFcntl(fd, F_GETFL, 0), 'fcntl F_GETFL', `descriptor ${fd}`);
   const wanted = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
   if (wanted !== flags) check(cFcntl(fd, F_SETFL, wanted), 'fcntl F_SETFL', `descriptor ${fd}`);
+}
+
+/**
+ * Asks for room for `bytes` in a pipe; 64 KiB is the default. The kernel rounds up to a power of two of pages.
+ * @returns false when it refuses: without CAP_SYS_RESOURCE there is a limit for a pipe and one for a user's
+ * pipes together (pipe(7)); the pipe is as it was then
+ */
+export function setPipeSize(fd: number, bytes: number): boolean {
+  return cFcntl(fd, F_SETPIPE_SZ, bytes) !== -1;
 }
 
 /** How many bytes can be read at once from a pipe, socket or terminal (FIONREAD). */

@@ -1,6 +1,16 @@
 export { setRealTime } from './clock.ts';
 export { errnoName, hasCode, SysError } from './error.ts';
-export { bytesReadable, close, dup, type Pipe, pipe2, read, setNonblocking, write } from './fd.ts';
+export {
+  bytesReadable,
+  close,
+  dup,
+  type Pipe,
+  pipe2,
+  read,
+  setNonblocking,
+  setPipeSize,
+  write,
+} from './fd.ts';
 export { Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
 export { type MountFlag, mount, unmount } from './mount.ts';
 export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
