@@ -35,20 +35,19 @@ function mountAll() {
   spawnSync('/bin/busybox', ['mount', '-t', 'cgroup2', 'cgroup2', '/sys/fs/cgroup'], { stdio: 'ignore' });
 }
 
-/** A container of the guest's own busybox, for crun exec. */
+/** The container that the host has laid out in the share, for crun exec. */
 function startContainer() {
+  const share = '/run/host';
+  mkdirSync(share);
+  busybox('mount', '-t', 'virtiofs', 'host', share);
   const bundle = '/run/bundle';
-  mkdirSync(`${bundle}/rootfs/bin`, { recursive: true });
-  for (const folder of ['proc', 'dev', 'sys']) mkdirSync(`${bundle}/rootfs/${folder}`);
-  busybox('cp', '/bin/busybox', `${bundle}/rootfs/bin/busybox`);
-  for (const name of ['true', 'sleep', 'sh']) busybox('ln', '-s', 'busybox', `${bundle}/rootfs/bin/${name}`);
-  execFileSync('/usr/bin/crun', ['spec'], { cwd: bundle });
-  const config = JSON.parse(readFileSync(`${bundle}/config.json`, 'utf8'));
-  config.process.terminal = false;
-  config.process.args = ['/bin/sleep', '100000'];
+  mkdirSync(bundle);
+  const config = JSON.parse(readFileSync(`${share}/bundle/config.json`, 'utf8'));
+  config.root.path = `${share}/rootfs`;
+  // As the agent has it: the VM's network is the container's.
   config.linux.namespaces = config.linux.namespaces.filter(({ type }) => type !== 'network');
   writeFileSync(`${bundle}/config.json`, JSON.stringify(config));
-  execFileSync('/usr/bin/crun', ['run', '--detach', '--bundle', bundle, 'c'], {
+  execFileSync('/usr/bin/crun', ['--cgroup-manager=cgroupfs', 'run', '--detach', '--bundle', bundle, 'c'], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
 }
@@ -56,29 +55,29 @@ function startContainer() {
 const commands = {
   /** Guest to host: dd writes zeros in blocks of 4 KiB. */
   out(port, mib) {
-    const start = performance.now();
     spawnSync('/bin/busybox', ['dd', 'if=/dev/zero', `bs=${BLOCK_BYTES}`, `count=${mib * 256}`], {
       stdio: ['ignore', port, 'ignore'],
     });
-    return { ms: performance.now() - start };
+    return {};
   },
   /** Host to guest: dd reads blocks of 4 KiB, the most a read of a port gives. */
   in(port, mib) {
     writeSync(port, '{"ready":true}\n');
-    const start = performance.now();
     spawnSync(
       '/bin/busybox',
       ['dd', 'of=/dev/null', `bs=${BLOCK_BYTES}`, `count=${mib * 256}`, 'iflag=fullblock'],
       { stdio: [port, 'ignore', 'ignore'] },
     );
-    return { ms: performance.now() - start };
+    return {};
   },
   exec(_port, count) {
     startContainer();
     const ms = [];
     for (let i = 0; i < count; i++) {
       const start = performance.now();
-      const { status } = spawnSync('/usr/bin/crun', ['exec', 'c', '/bin/true'], { stdio: 'ignore' });
+      const { status } = spawnSync('/usr/bin/crun', ['--cgroup-manager=cgroupfs', 'exec', 'c', '/bin/true'], {
+        stdio: 'ignore',
+      });
       if (status !== 0) throw new Error(`crun exec ended with ${status}`);
       ms.push(performance.now() - start);
     }
