@@ -27,7 +27,16 @@ export function findCrun(stateFolder: string, local: boolean): CrunProgram {
     `--cgroup-manager=${local ? 'disabled' : 'cgroupfs'}`,
   ];
   const prefix = local && hasMixedCgroups() ? hidingMixedCgroups() : [];
-  return { file: crun, argv: [...prefix, crun, ...options], env: { PATH } };
+  return { file: crun, argv: [...prefix, crun, ...options], env: { PATH, ...ownerMark() } };
+}
+
+/**
+ * In the local tier nothing dies with the agent, so crun carries the mark by which whoever ends the "VM" finds what
+ * belongs to it (packages/vm/src/identity.ts); a guest's agent has none.
+ */
+function ownerMark(): Record<string, string> {
+  const owner = process.env.CORACLE_VM;
+  return owner === undefined ? {} : { CORACLE_VM: owner };
 }
 
 function findProgram(name: string): string {
