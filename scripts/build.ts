@@ -19,6 +19,8 @@ interface Program {
   readonly entry: string;
   /** The executable that runs it; the agent has none: the guest's init and the local driver start it. */
   readonly executable?: string;
+  /** Arguments of node itself. */
+  readonly nodeFlags?: readonly string[];
   /** Further executables that run one of its commands. */
   readonly aliases?: Readonly<Record<string, string>>;
 }
@@ -36,6 +38,8 @@ const programs: Record<string, Program> = {
     entry: 'packages/proxy/src/main.ts',
     bundle: 'dist/coracle-proxy.js',
     executable: 'bin/coracle-proxy',
+    // What the proxy reads is garbage at once: a small young generation gives it back early, for a few collections more.
+    nodeFlags: ['--max-semi-space-size=1'],
   },
   'coracle-image': {
     entry: 'packages/image/src/main.ts',

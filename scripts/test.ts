@@ -116,10 +116,11 @@ async function vitest(project: string): Promise<Outcome> {
 async function onMachine(): Promise<Set<string>> {
   const found = new Set<string>();
   const parents = await parentsOfProcesses();
-  const isOurs = (pid: number): boolean => pid === process.pid || (pid > 1 && isOurs(parents.get(pid) ?? 0));
-  for (const [pid] of parents) {
-    // What a test leaves has lost its parent. Kernel threads have no program.
-    if (isOurs(pid) || !(await readlink(`/proc/${pid}/exe`).catch(() => ''))) continue;
+  const inThisRun = (pid: number): boolean =>
+    pid === process.pid || (pid > 1 && inThisRun(parents.get(pid) ?? 0));
+  for (const pid of parents.keys()) {
+    // What a test leaves has lost its parent.
+    if (inThisRun(pid) || !(await mayBeOurs(pid))) continue;
     const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''))
       .split('\0')
       .slice(0, 4)
@@ -134,6 +135,15 @@ async function onMachine(): Promise<Set<string>> {
   for (const name of await readdir('/run').catch(() => []))
     if (name === 'coracle') found.add('folder /run/coracle');
   return found;
+}
+
+/** Our programs, and whatever runs in a container of the local driver. The machine has processes of its own. */
+async function mayBeOurs(pid: number): Promise<boolean> {
+  const link = (name: string) => readlink(`/proc/${pid}/${name}`).catch(() => '');
+  const [program, namespace] = [await link('exe'), await link('ns/mnt')];
+  if (program === '') return false;
+  if (/^(qemu-system|virtiofsd|crun|runc|coracle)/.test(path.basename(program))) return true;
+  return program.startsWith(`${process.cwd()}/`) || namespace !== (await readlink('/proc/self/ns/mnt'));
 }
 
 async function parentsOfProcesses(): Promise<Map<number, number>> {
