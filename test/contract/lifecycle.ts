@@ -81,7 +81,7 @@ export function lifecycleSuite(place: () => Place): void {
           const here = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
           expect(new Set([...machines, here]).size).toBe(3);
         }
-        expect((await place().coracle(['list', '-q'])).stdout).toBe(`${ids.join('\n')}\n`);
+        expect((await place().coracle(['list', '-q'])).stdout).toBe(`${[...ids].sort().join('\n')}\n`);
         // The end of one is nothing to the other.
         expect((await place().coracle(['delete', '--force', ids[0]!])).code).toBe(0);
         expect((await place().coracle(['exec', ids[1]!, 'echo', 'here'])).stdout).toBe('here\n');

@@ -28,9 +28,16 @@ interface Kind {
   /** With a terminal nothing ends but by a key, so what waits for an end would wait for ever, as with runc. */
   readonly terminalScript: string;
   /** @returns descriptor 0, none for a closed one, and what to close when all is over */
-  readonly open: (place: Place) => { readonly fd?: number; readonly close: () => void };
+  readonly open: (place: Place, way: Way) => Opened;
   /** What the oracle gets, where it is another. */
-  readonly oracle?: () => { readonly fd: number; readonly close: () => void };
+  readonly oracle?: () => Opened;
+}
+
+interface Opened {
+  readonly fd?: number;
+  /** Typed at the terminal that is descriptors 1 and 2, which then is 0 too. */
+  readonly typed?: string;
+  readonly close: () => void;
 }
 
 const line = 'read line; echo "<$line>"; echo end';
@@ -66,7 +73,8 @@ const kinds: readonly Kind[] = [
     name: 'closed early by the process',
     script: 'exec <&-; echo end',
     terminalScript: 'exec <&-; echo end',
-    open: () => pipeWith('x'.repeat(60_000)),
+    // A terminal would echo what comes before it is closed, or not.
+    open: (_, way) => pipeWith(way === 'with a terminal' ? '' : 'x'.repeat(60_000)),
   },
   {
     name: 'a pipe with data',
@@ -95,7 +103,9 @@ const kinds: readonly Kind[] = [
     name: 'a terminal',
     script: 'cat; echo end',
     terminalScript: line,
-    open: () => {
+    open: (_, way) => {
+      // With a terminal it is the same one as descriptors 1 and 2.
+      if (way === 'with a terminal') return { typed: 'typed\n', close() {} };
       const { master, slave } = openPty();
       writeSync(master, 'typed\n\x04');
       return { fd: slave, close: () => [master, slave].forEach(close) };
@@ -189,15 +199,16 @@ export function stdinRunSuite(place: () => Place): void {
 
 /** Runs a program with this stdin to its end, and with `detached` to the end of what it has started. */
 async function launch(place: Place, kind: Kind, way: Way, file: string, args: readonly string[]) {
-  const stdin = file === coracleProgram ? kind.open(place) : (kind.oracle ?? kind.open)(place);
+  const stdin = file === coracleProgram ? kind.open(place, way) : (kind.oracle ?? kind.open)(place, way);
   const collected = way === 'with a terminal' ? collectTerminal() : collectFile(place);
+  const fd0 = stdin.typed === undefined ? stdin.fd : collected.fd;
+  if (stdin.typed !== undefined) collected.type(stdin.typed);
   const descriptors = {
-    ...(stdin.fd === undefined ? {} : { 0: stdin.fd }),
+    ...(fd0 === undefined ? {} : { 0: fd0 }),
     1: collected.fd,
     2: collected.fd,
   };
-  const argv =
-    stdin.fd === undefined ? ['/bin/sh', '-c', 'exec "$@" <&-', 'sh', file, ...args] : [file, ...args];
+  const argv = fd0 === undefined ? ['/bin/sh', '-c', 'exec "$@" <&-', 'sh', file, ...args] : [file, ...args];
   const pid = spawn({
     file: argv[0]!,
     args: argv,
@@ -214,7 +225,13 @@ async function launch(place: Place, kind: Kind, way: Way, file: string, args: re
         `${kind.name}: ${argv.join(' ')} says end, not ${collected.text()}`,
       );
     }
-    return { status, output: await collected.end() };
+    const output = await collected.end();
+    // runc leaves a newline to the host's terminal, which it gives back while the last one may be on its way.
+    return {
+      status,
+      output:
+        way === 'with a terminal' && file !== coracleProgram ? output.replace(/\r?\n/g, '\r\n') : output,
+    };
   } catch (error) {
     kill(pid, 'SIGKILL');
     throw new Error(`${(error as Error).message}; it said ${JSON.stringify(collected.text())}`);
@@ -230,6 +247,7 @@ function collectFile(place: Place) {
   return {
     fd,
     text,
+    type() {},
     async end() {
       closeSync(fd);
       return text();
@@ -250,6 +268,7 @@ function collectTerminal() {
   return {
     fd: slave,
     text: () => shown,
+    type: (text: string) => stream.write(text),
     async end() {
       close(slave);
       await within(ended, deadlineMs, 'nobody has the terminal open any more');

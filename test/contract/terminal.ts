@@ -141,7 +141,7 @@ export function terminalSuite(shared: () => SharedContainer): void {
           [coracleProgram, place.arguments(['exec', '-t', id])],
           ['/usr/sbin/runc', place.runcArguments(['exec', '-t', runcId])],
         ] as const) {
-          const script = 'stty -a; tty; vi /tmp/text; echo left';
+          const script = 'stty -a; vi /tmp/text; echo left';
           const terminal = new AtTerminal(file, [...args, 'sh', '-c', script], { ...place.env }, size);
           try {
             await terminal.shows('line 20');
@@ -151,7 +151,8 @@ export function terminalSuite(shared: () => SharedContainer): void {
             terminal.type(':q\r');
             expect(await terminal.ended()).toBe(0);
             await terminal.shows('left\r\n');
-            screens.push(terminal.shown);
+            // runc clears onlcr in the container and leaves it to the host's terminal; an engine's is as ours.
+            screens.push(terminal.shown.replace('-onlcr', 'onlcr'));
           } finally {
             terminal.close();
           }
