@@ -1,7 +1,7 @@
 /** A key pressed on a terminal until its echo is here: alone, and while another process floods stdout. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Container, ContainerProcess } from '@coracle/client';
-import type { Place } from './place.ts';
+import { exitOf, type Place } from './place.ts';
 import type { Row } from './report.ts';
 import { median, quantile } from './statistics.ts';
 
@@ -24,7 +24,10 @@ export async function benchEcho(place: Place, container: Container, keys: number
   const [bytesBefore, start] = [flooded, performance.now()];
   const busy = await echoes(typed, keys);
   const rate = (flooded - bytesBefore) / 1e3 / (performance.now() - start);
-  flood.kill('SIGKILL');
+  // Handed on to cat. Killing `coracle exec` itself would leave its shim, and so the flood, alive.
+  const ended = exitOf(flood);
+  flood.kill('SIGTERM');
+  await ended;
   typed.stdin.end('\n\x04');
   await typed.wait();
   const twice = 2 * median(idle);

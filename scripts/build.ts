@@ -84,9 +84,9 @@ async function buildProgram(program: Program): Promise<string[]> {
   // Away from the checkout (in the guest, in an installation) this tells Node what the bundle is.
   await writeChanged(join(dirname(outfile), 'package.json'), '{ "type": "module" }\n');
   const made = [program.bundle, await copyAddon(dirname(outfile))];
-  if (program.executable !== undefined) made.push(await writeExecutable(program.executable, program.bundle));
+  if (program.executable !== undefined) made.push(await writeExecutable(program, program.executable));
   for (const [executable, command] of Object.entries(program.aliases ?? {})) {
-    made.push(await writeExecutable(executable, program.bundle, command));
+    made.push(await writeExecutable(program, executable, command));
   }
   return made;
 }
@@ -110,10 +110,13 @@ async function copyAddon(folder: string): Promise<string> {
  * A shell script, since a `#!` line has no room for a long path or a space in it. The shell costs
  * 1 ms; the cache of compiled code saves 20. NODE_OPTIONS is whoever calls us's, and not meant for us.
  */
-async function writeExecutable(executable: string, bundleFile: string, command?: string): Promise<string> {
+async function writeExecutable(program: Program, executable: string, command?: string): Promise<string> {
   const node = await realpath(join(root, 'node_modules/.bin/node'));
   const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
-  const words = [node, join(root, bundleFile), ...(command === undefined ? [] : [command])].map(quote);
+  const { nodeFlags = [], bundle: bundleFile } = program;
+  const words = [node, ...nodeFlags, join(root, bundleFile), ...(command === undefined ? [] : [command])].map(
+    quote,
+  );
   const script = [
     '#!/bin/sh',
     '# Made by scripts/build.ts; `pnpm build` writes it again.',
