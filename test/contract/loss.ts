@@ -114,7 +114,7 @@ export function vmLossSuite(place: () => Place): void {
       const run = place().start(['run', '--bundle', bundle, id], { stdin: 'open' });
       await run.says('ready', bootMs);
       run.child.stdin!.write('go\n');
-      expect(await run.ended(10_000)).toBe(255);
+      expect({ code: await run.ended(10_000), stderr: run.stderr }).toMatchObject({ code: 255 });
       expect(run.stderr).toMatch(/^coracle: container c\d+: the (VM|virtual machine) is gone/m);
       await place().expectNothingLeft();
     });

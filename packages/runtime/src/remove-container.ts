@@ -32,9 +32,10 @@ async function removeSandboxOf(state: ContainerState): Promise<void> {
 async function askGuest(state: ContainerState): Promise<void> {
   const { readRecord, openVm } = await import('@coracle/vm');
   if (readRecord(state.sandboxDirectory)?.state !== 'running') return;
-  if ((await openVm(state.sandboxDirectory).status()) !== 'running') return;
   const signal = AbortSignal.timeout(guestTimeoutMs);
   try {
+    // A QEMU that is just ending has no QMP socket any more, and is still there.
+    if ((await openVm(state.sandboxDirectory).status()) !== 'running') return;
     const sandbox = await connectSandbox(state, signal);
     try {
       if (state.shim !== undefined && isAlive(state.shim)) {
