@@ -275,7 +275,7 @@ describe('bytes', () => {
       await until('stdin stands at what the process takes', () => proxy.stdinExpected >= 256 * 1024);
       await until('stdout stands at its limit', () => {
         const { next, limit } = proxy.stdoutState();
-        return next === limit && next > 320 * 1024;
+        return next === limit && next > 128 * 1024;
       });
       const stderr = collect(child.stderr);
       proxy.stderr('still here\n');
@@ -397,8 +397,8 @@ describe('bytes', () => {
     const before = flags();
     await withProxy({}, async (proxy) => {
       const { ended } = startShim(proxy.path, [], ['ignore', pipe.write, 'ignore']);
-      proxy.stdout(Buffer.alloc(200_000, 'a')); // more than the pipe holds
-      await until('the pipe is full', () => proxy.stdoutState().next === 200_000);
+      proxy.stdout(Buffer.alloc(150_000, 'a')); // more than the pipe holds, less than pipe and window
+      await until('the pipe is full', () => proxy.stdoutState().next === 150_000);
       expect(flags()).toBe(before);
       closeSync(pipe.read);
       proxy.exit(0);
