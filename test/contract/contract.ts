@@ -28,7 +28,7 @@ export function contract(driver: DriverName): void {
     const shared = () => container;
     terminalSuite(shared);
     stdinExecSuite(shared);
-    bytesSuite(shared);
+    bytesSuite(shared, driver);
     exitsSuite(shared);
     floodSuite(shared);
     proxyLossSuite(shared);
@@ -41,6 +41,6 @@ export function contract(driver: DriverName): void {
   lifecycleSuite(() => place);
   terminalRunSuite(() => place);
   stdinRunSuite(() => place);
-  vmLossSuite(() => place);
-  badInputSuite(() => place);
+  vmLossSuite(() => place, driver);
+  badInputSuite(() => place, driver);
 }

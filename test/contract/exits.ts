@@ -36,7 +36,7 @@ export function exitsSuite(shared: () => SharedContainer): void {
 
     test('death by every signal, by the library', async () => {
       const ends = await inBatches(allSignals, 16, (number) => endOf(shared(), dieOf(number)));
-      const oracle = await runcDeaths(shared().place);
+      const oracle = await runcDeaths(shared().place, allSignals);
       expect(ends.map(({ code }) => code)).toEqual(oracle.map(({ code }) => code));
       for (const [at, number] of allSignals.entries()) {
         const { code, cause } = ends[at]!;
@@ -44,9 +44,12 @@ export function exitsSuite(shared: () => SharedContainer): void {
       }
     });
 
-    test('death by every signal, by the command line', async () => {
-      const ends = await inBatches(allSignals, 4, (number) => shared().exec(['sh', '-c', dieOf(number)]));
-      expect(ends).toEqual(await runcDeaths(shared().place));
+    test('death by signals, by the command line', async () => {
+      const { place } = shared();
+      // HUP, INT, ABRT, KILL, PIPE, TERM, CHLD, real-time: in a VM the library has them all.
+      const signals = place.driver === 'local' ? allSignals : [1, 2, 6, 9, 13, 15, 17, 34, 64];
+      const ends = await inBatches(signals, 4, (number) => shared().exec(['sh', '-c', dieOf(number)]));
+      expect(ends).toEqual(await runcDeaths(place, signals));
     });
 
     test('by a signal from outside, which the command line hands on', async () => {
@@ -107,9 +110,9 @@ async function endOf({ container }: SharedContainer, script: string) {
   return (await process.output()).result;
 }
 
-async function runcDeaths(place: Place) {
+async function runcDeaths(place: Place, signals: readonly number[]) {
   return await withRunc(place, (id) =>
-    inBatches(allSignals, 4, (number) => place.runc(['exec', id, 'sh', '-c', dieOf(number)])),
+    inBatches(signals, 4, (number) => place.runc(['exec', id, 'sh', '-c', dieOf(number)])),
   );
 }
 

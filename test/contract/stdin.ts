@@ -225,13 +225,7 @@ async function launch(place: Place, kind: Kind, way: Way, file: string, args: re
         `${kind.name}: ${argv.join(' ')} says end, not ${collected.text()}`,
       );
     }
-    const output = await collected.end();
-    // runc leaves a newline to the host's terminal, which it gives back while the last one may be on its way.
-    return {
-      status,
-      output:
-        way === 'with a terminal' && file !== coracleProgram ? output.replace(/\r?\n/g, '\r\n') : output,
-    };
+    return { status, output: comparable(await collected.end(), file, way) };
   } catch (error) {
     kill(pid, 'SIGKILL');
     throw new Error(`${(error as Error).message}; it said ${JSON.stringify(collected.text())}`);
@@ -239,6 +233,19 @@ async function launch(place: Place, kind: Kind, way: Way, file: string, args: re
     stdin.close();
   }
 }
+
+/**
+ * runc leaves a newline to the host's terminal, which it gives back while the last one may be on its way; and a VM
+ * that boots says so at a terminal, and takes it away again.
+ */
+function comparable(output: string, file: string, way: Way): string {
+  if (way !== 'with a terminal') return output;
+  if (file !== coracleProgram) return output.replace(/\r?\n/g, '\r\n');
+  return output.replaceAll(progress, '');
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: what clears a line of the terminal
+const progress = /\r\x1b\[K(coracle: [^\r\n]*)?/g;
 
 function collectFile(place: Place) {
   const path = join(place.folder, 'launch-output');
