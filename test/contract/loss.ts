@@ -101,22 +101,23 @@ export function vmLossSuite(place: () => Place, driver: DriverName): void {
   });
 
   // The local driver's agent is what its record names as the VM: the test above.
-  describe.runIf(driver === 'qemu')('an agent that dies in its VM', () => {
-    test('ends run at once, with 255 and a message, and leaves nothing', async () => {
-      const id = place().newId();
-      const script = 'mount -t proc proc /tmp; echo ready; read line; echo c > /tmp/sysrq-trigger';
-      const bundle = place().bundle(['sh', '-c', script], (config) => {
-        const all = ['CAP_SYS_ADMIN', 'CAP_DAC_OVERRIDE'];
-        config.process.capabilities = { bounding: all, effective: all, permitted: all };
+  if (driver === 'qemu')
+    describe('an agent that dies in its VM', () => {
+      test('ends run at once, with 255 and a message, and leaves nothing', async () => {
+        const id = place().newId();
+        const script = 'mount -t proc proc /tmp; echo ready; read line; echo c > /tmp/sysrq-trigger';
+        const bundle = place().bundle(['sh', '-c', script], (config) => {
+          const all = ['CAP_SYS_ADMIN', 'CAP_DAC_OVERRIDE'];
+          config.process.capabilities = { bounding: all, effective: all, permitted: all };
+        });
+        const run = place().start(['run', '--bundle', bundle, id], { stdin: 'open' });
+        await run.says('ready', bootMs);
+        run.child.stdin!.write('go\n');
+        expect({ code: await run.ended(10_000), stderr: run.stderr }).toMatchObject({ code: 255 });
+        expect(run.stderr).toMatch(/^coracle: container c\d+: the (VM|virtual machine) is gone/m);
+        await place().expectNothingLeft();
       });
-      const run = place().start(['run', '--bundle', bundle, id], { stdin: 'open' });
-      await run.says('ready', bootMs);
-      run.child.stdin!.write('go\n');
-      expect({ code: await run.ended(10_000), stderr: run.stderr }).toMatchObject({ code: 255 });
-      expect(run.stderr).toMatch(/^coracle: container c\d+: the (VM|virtual machine) is gone/m);
-      await place().expectNothingLeft();
     });
-  });
 
   describe('a killed shim', () => {
     test('ends run; the container is removed', async () => {
