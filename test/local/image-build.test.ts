@@ -95,10 +95,13 @@ describe('coracle-image build', () => {
       { stdio: ['ignore', 'ignore', 'pipe'] },
     );
     let said = '';
+    let interrupted = false;
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       said += text;
-      // The longest step comes next, with mkfs.erofs running. What is said after that sends further signals.
-      if (said.includes('put the root filesystem together')) child.kill('SIGINT');
+      // The longest step comes next, with mkfs.erofs running. Once: a signal that comes when all is tidied up
+      // and the program is leaving ends it the plain way.
+      if (interrupted || !said.includes('put the root filesystem together')) return;
+      interrupted = child.kill('SIGINT');
     });
     const [code] = await once(child, 'close');
     expect(said).toContain('interrupted; nothing was left behind');

@@ -6,6 +6,7 @@ import { vmPaths } from './directory.ts';
 import type { Vm, VmExit, VmStatus } from './driver.ts';
 import { VmError } from './errors.ts';
 import { endProcesses, findOwned, isAlive, waitGone } from './identity.ts';
+import { localContainers } from './local-containers.ts';
 import { Qmp } from './qmp.ts';
 import { readRecord, type VmRecord, writeRecord } from './record.ts';
 
@@ -96,6 +97,7 @@ export async function stopVm(directory: string, force: boolean): Promise<void> {
   for (let owned = findOwned(directory); owned.length > 0; owned = findOwned(directory)) {
     await endProcesses(owned, 0);
   }
+  if (record?.driver === 'local') await endProcesses(localContainers(directory), 0);
   removeRuntimeFiles(directory, record?.shares ?? []);
   if (record !== undefined && record.state !== 'stopped')
     writeRecord(directory, { ...record, state: 'stopped' });
