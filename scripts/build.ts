@@ -59,9 +59,11 @@ async function buildProgram(program: Program): Promise<string[]> {
   const entry = join(root, program.entry);
   if (!(await exists(entry))) throw new Error(`its source ${program.entry} does not exist`);
   const outfile = join(root, program.bundle);
+  // By rename: a command that starts meanwhile must not find half a file.
+  const temporary = `${outfile}.${process.pid}`;
   const result = await bundle({
     entryPoints: [entry],
-    outfile,
+    outfile: temporary,
     bundle: true,
     platform: 'node',
     target: 'node24',
@@ -81,6 +83,7 @@ async function buildProgram(program: Program): Promise<string[]> {
     throw new Error(lines.length > 0 ? `\n${lines.join('')}` : String(failure));
   });
   for (const line of await formatMessages(result.warnings, { kind: 'warning' })) process.stderr.write(line);
+  await rename(temporary, outfile);
   // Away from the checkout (in the guest, in an installation) this tells Node what the bundle is.
   await writeChanged(join(dirname(outfile), 'package.json'), '{ "type": "module" }\n');
   const made = [program.bundle, await copyAddon(dirname(outfile))];
