@@ -11,6 +11,17 @@ export {
   setPipeSize,
   write,
 } from './fd.ts';
+export {
+  formatLinkAddress,
+  hybridListenPath,
+  LINK_RECORD,
+  LINK_SOCKET,
+  type LinkAddress,
+  type LinkRecord,
+  parseLinkAddress,
+  readLinkRecord,
+  writeLinkRecord,
+} from './link-address.ts';
 export { Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
 export { type MountFlag, mount, unmount } from './mount.ts';
 export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
@@ -66,4 +77,21 @@ export {
 } from './socket.ts';
 export { type SpawnOptions, spawn } from './spawn.ts';
 export { openStream, type StreamOptions } from './stream.ts';
+export { checkVhostVsock, isGuestCidFree, VHOST_VSOCK_DEVICE } from './vhost.ts';
+export {
+  connectVsock,
+  describeVsockAddress,
+  listenVsock,
+  VSOCK_CID_ANY,
+  VSOCK_CID_FIRST_GUEST,
+  VSOCK_CID_HOST,
+  VSOCK_CID_LOCAL,
+  VSOCK_LAST_RESERVED_PORT,
+  VSOCK_PORT_ANY,
+  type VsockAddress,
+  type VsockConnectOptions,
+  VsockListener,
+  vsockName,
+  vsockPeer,
+} from './vsock.ts';
 export { decodeWaitStatus, type Reaped, reap, type WaitStatus, waitPid } from './wait.ts';
