@@ -5,6 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import {
+  asRpcError,
   Connection,
   encodeFrame,
   encodeMessage,
@@ -21,6 +22,7 @@ import {
   violation,
 } from '@coracle/wire';
 import type { DataQueue } from './data-queue.ts';
+import type { DialledTransport } from './dial.ts';
 
 /** What a link needs of a client. */
 export interface LinkClient {
@@ -41,7 +43,10 @@ interface RoutedRequest {
 
 export class Link {
   readonly sandboxId: string;
-  readonly #connection: Connection;
+  /** Undefined until the transport has been dialled. */
+  #connection: Connection | undefined;
+  #closed = false;
+  readonly #onClosed: (link: Link, reason: RpcError) => void;
   readonly #clients = new Set<LinkClient>();
   /** Process id (4p) → the client that attached last. */
   readonly #owners = new Map<number, LinkClient>();
@@ -51,20 +56,49 @@ export class Link {
   readonly #linkIds = new Map<LinkClient, Map<number, number>>();
   #lastRequestId = 0;
 
-  /** `socket` is being connected or connected; the link greets as soon as it is. */
-  constructor(sandboxId: string, socket: Socket, onClosed: (link: Link, reason: RpcError) => void) {
+  /**
+   * Greets at once on a transport that is there (a socket may still be connecting), or as soon as it is: clients may
+   * be added meanwhile.
+   */
+  constructor(
+    sandboxId: string,
+    transport: Socket | Promise<DialledTransport>,
+    onClosed: (link: Link, reason: RpcError) => void,
+  ) {
     this.sandboxId = sandboxId;
+    this.#onClosed = onClosed;
+    if (!(transport instanceof Promise)) this.#begin({ socket: transport, flush: true });
+    else
+      transport.then(
+        (dialled) => this.#begin(dialled),
+        (error: unknown) => this.#ended(asRpcError(error)),
+      );
+  }
+
+  #begin({ socket, flush }: DialledTransport): void {
+    if (this.#closed) {
+      socket.destroy();
+      return;
+    }
     this.#connection = new Connection(
       socket,
-      { role: Role.proxy, opener: true, flush: true },
+      { role: Role.proxy, opener: true, flush },
       {
         open: () => {
           for (const client of this.#clients) client.bound();
         },
         frame: (frame) => this.#fromAgent(frame),
-        closed: (reason) => onClosed(this, reason),
+        closed: (reason) => this.#ended(reason),
       },
     );
+    // What has been read while dialling left it paused.
+    socket.resume();
+  }
+
+  #ended(reason: RpcError): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#onClosed(this, reason);
   }
 
   get clients(): ReadonlySet<LinkClient> {
@@ -75,7 +109,7 @@ export class Link {
     client.link = this;
     this.#clients.add(client);
     this.#linkIds.set(client, new Map());
-    if (this.#connection.isOpen) client.bound();
+    if (this.#connection?.isOpen) client.bound();
   }
 
   removeClient(client: LinkClient): void {
@@ -83,7 +117,7 @@ export class Link {
     for (const [process, owner] of this.#owners) if (owner === client) this.#owners.delete(process);
     for (const linkId of this.#linkIds.get(client)?.values() ?? []) {
       this.#requests.delete(linkId);
-      this.#connection.send({ type: FrameType.CANCEL, id: linkId });
+      this.#connection?.send({ type: FrameType.CANCEL, id: linkId });
     }
     this.#linkIds.delete(client);
     client.link = undefined;
@@ -91,7 +125,8 @@ export class Link {
 
   /** Ends the link; its clients are the caller's to close. */
   close(reason: RpcError): void {
-    this.#connection.close(reason);
+    if (this.#connection === undefined) this.#ended(reason);
+    else this.#connection.close(reason);
   }
 
   request(client: LinkClient, frame: Frame): void {
@@ -108,7 +143,7 @@ export class Link {
       ids.set(frame.id, linkId);
       this.#requests.set(linkId, { client, clientId: frame.id });
     }
-    this.#connection.sendEncoded(withId(frame, linkId));
+    this.#connection?.sendEncoded(withId(frame, linkId));
   }
 
   cancel(client: LinkClient, clientId: number): void {
@@ -117,7 +152,7 @@ export class Link {
     if (linkId === undefined) return;
     ids.delete(clientId);
     this.#requests.delete(linkId);
-    this.#connection.send({ type: FrameType.CANCEL, id: linkId });
+    this.#connection?.send({ type: FrameType.CANCEL, id: linkId });
   }
 
   /** The last client to attach owns the process. */
@@ -128,18 +163,18 @@ export class Link {
     if (former !== undefined && former !== client)
       former.send(encodeFrame({ type: FrameType.DETACHED, id: frame.id }));
     this.#owners.set(frame.id, client);
-    this.#connection.sendEncoded(frame.encoded);
+    this.#connection?.sendEncoded(frame.encoded);
   }
 
   data(client: LinkClient, frame: Frame): void {
     if (!this.#owns(client, frame.id)) return;
     const queue = frame.id % 4 === 0 ? client.urgent : client.bulk;
     queue.push(frame.encoded);
-    this.#connection.schedule(queue);
+    this.#connection?.schedule(queue);
   }
 
   control(client: LinkClient, frame: Frame): void {
-    if (this.#owns(client, frame.id)) this.#connection.sendEncoded(frame.encoded);
+    if (this.#owns(client, frame.id)) this.#connection?.sendEncoded(frame.encoded);
   }
 
   #owns(client: LinkClient, streamId: number): boolean {

@@ -8,13 +8,14 @@ import path from 'node:path';
 import { type Lock, peerCredentials, tryLockFile } from '@coracle/sys';
 import { RpcError } from '@coracle/wire';
 import { ClientConnection } from './client-connection.ts';
+import { DialError, dialLink } from './dial.ts';
 import { Link } from './link.ts';
 
 /** As in BIND: docs/protocol.md, section 2. */
 const SANDBOX_ID = /^[A-Za-z0-9_.-]{1,128}$/;
 
 export interface ProxyOptions {
-  /** Folder with one folder per sandbox, each with the `link.sock` of its VM. */
+  /** Folder with one folder per sandbox, each with the `link.sock` or `link.json` of its VM. */
   readonly sandboxes: string;
   /** When given, only this sandbox is served: one proxy per sandbox, for isolation. */
   readonly only?: string;
@@ -120,42 +121,30 @@ export class ProxyServer {
     }
     let link = this.#links.get(sandboxId);
     if (link === undefined) {
-      const linkPath = path.join(sandboxes, sandboxId, 'link.sock');
-      link = this.#open(sandboxId, linkPath);
+      link = this.#open(sandboxId, path.join(sandboxes, sandboxId));
     }
     link.addClient(client);
   }
 
-  #open(sandboxId: string, linkPath: string): Link {
-    const socket = net.connect(linkPath);
-    // Why the connection failed says what became of the VM; the socket's own end tells nothing more.
-    let refusedWith: string | undefined;
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      refusedWith = error.code;
-    });
-    const link = new Link(sandboxId, socket, (ended, reason) => {
+  #open(sandboxId: string, folder: string): Link {
+    const dialling = new AbortController();
+    const { log } = this.#options;
+    const link = new Link(sandboxId, dialLink(sandboxId, folder, dialling.signal), (ended, reason) => {
+      dialling.abort(reason);
       this.#links.delete(sandboxId);
-      const told = reasonForClients(sandboxId, refusedWith, reason);
-      this.#options.log?.info({ sandbox: sandboxId, reason: told.message }, 'link closed');
+      log?.info({ sandbox: sandboxId, reason: reason.message }, 'link closed');
+      const told = reasonForClients(sandboxId, reason);
       for (const client of [...ended.clients]) client.close(told);
     });
     this.#links.set(sandboxId, link);
-    this.#options.log?.info({ sandbox: sandboxId }, 'link opened');
+    log?.info({ sandbox: sandboxId }, 'link opened');
     return link;
   }
 }
 
-/** GOAWAY unavailable: the VM is gone. aborted: come again. */
-function reasonForClients(sandboxId: string, refusedWith: string | undefined, reason: RpcError): RpcError {
-  if (refusedWith === 'ENOENT') {
-    return new RpcError('not_found', `there is no sandbox ${sandboxId}: it has no link.sock`);
-  }
-  if (refusedWith === 'ECONNREFUSED') {
-    return new RpcError(
-      'unavailable',
-      `the VM of sandbox ${sandboxId} is gone: nothing listens on its link.sock`,
-    );
-  }
+/** What dialling has found out is passed on; a link that was up and has ended means: come again. */
+function reasonForClients(sandboxId: string, reason: RpcError): RpcError {
+  if (reason instanceof DialError) return reason;
   return new RpcError('aborted', `the link to sandbox ${sandboxId} has ended: ${reason.reason}`);
 }
 
