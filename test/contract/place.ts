@@ -1,22 +1,26 @@
 /** Where the contract suites work: state, run folder, root file system and bundles of their own, for one driver. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, type Hash, randomBytes } from 'node:crypto';
 import {
-  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Container, Coracle, type OciConfig, type Sandbox } from '@coracle/client';
+import { type Container, Coracle, type Sandbox } from '@coracle/client';
 import { readRecord } from '@coracle/vm';
+import { type Config, containerConfig } from '../support/config.ts';
+import { allProcesses, killPid, readProc } from '../support/processes.ts';
+import { makeRootfs } from '../support/rootfs.ts';
+import { until, within } from '../support/wait.ts';
+
+export { killPid, until, within };
 
 export const checkout = fileURLToPath(new URL('../..', import.meta.url));
 export const coracleProgram = join(checkout, 'bin/coracle');
@@ -62,7 +66,7 @@ export class Place {
   constructor(driver: DriverName) {
     if (!existsSync(coracleProgram)) throw new Error(`${coracleProgram} is not there: run make build`);
     this.driver = driver;
-    this.#makeRootfs();
+    makeRootfs(this.rootfs);
     this.env = {
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: process.env.HOME ?? '/root',
@@ -70,15 +74,6 @@ export class Place {
       CORACLE_RUN: this.runFolder,
       ...(process.env.CORACLE_IMAGE === undefined ? {} : { CORACLE_IMAGE: process.env.CORACLE_IMAGE }),
     };
-  }
-
-  #makeRootfs(): void {
-    for (const name of ['bin', 'dev', 'proc', 'sys', 'tmp', 'etc'])
-      mkdirSync(join(this.rootfs, name), { recursive: true });
-    copyFileSync('/bin/busybox', join(this.rootfs, 'bin/busybox'));
-    for (const applet of execFileSync('/bin/busybox', ['--list'], { encoding: 'utf8' }).trim().split('\n'))
-      if (applet !== 'busybox') symlinkSync('busybox', join(this.rootfs, 'bin', applet));
-    writeFileSync(join(this.rootfs, 'bin/plain-file'), 'not a program\n', { mode: 0o644 });
   }
 
   newId(): string {
@@ -89,7 +84,7 @@ export class Place {
   bundle(args: readonly string[], change: (config: Config) => void = () => {}): string {
     const folder = join(this.folder, `bundle-${++this.#bundles}`);
     mkdirSync(folder);
-    const config = configOf(args, this.rootfs);
+    const config = containerConfig(args, { rootfs: this.rootfs });
     change(config);
     writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
     return folder;
@@ -157,21 +152,13 @@ export class Place {
 
   /** With the folder in their command line or environment, or the root file system as their root. */
   processes(): string[] {
-    return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-      .flatMap((pid) => {
-        try {
-          const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-          if (line === '') return [];
-          const marks = line + readFileSync(`/proc/${pid}/environ`, 'utf8');
-          const ours =
-            marks.includes(this.folder) ||
-            readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(` ${this.rootfs} / `);
-          return ours ? [`${pid} ${line}`] : [];
-        } catch {
-          return [];
-        }
-      });
+    return allProcesses()
+      .filter(
+        ({ pid, commandLine }) =>
+          (commandLine + readProc(pid, 'environ')).includes(this.folder) ||
+          readProc(pid, 'mountinfo').includes(` ${this.rootfs} / `),
+      )
+      .map(({ pid, commandLine }) => `${pid} ${commandLine.replaceAll('\0', ' ')}`);
   }
 
   /** @throws Error naming what is still there after the deadline */
@@ -206,45 +193,6 @@ export class Place {
     await until(() => this.processes().length === 0, 'all processes are gone');
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-export function killPid(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
-/** What tests change of it. */
-export type Config = OciConfig & {
-  process: { args: readonly string[]; terminal?: boolean; capabilities?: unknown };
-  linux: { namespaces: unknown[]; resources?: unknown };
-};
-
-function configOf(args: readonly string[], rootfs: string): Config {
-  return {
-    ociVersion: '1.0.2',
-    hostname: 'contract',
-    process: {
-      args,
-      env: ['PATH=/bin', 'TERM=xterm'],
-      cwd: '/',
-      user: { uid: 0, gid: 0 },
-    },
-    root: { path: rootfs },
-    mounts: [
-      { destination: '/proc', type: 'proc', source: 'proc' },
-      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755'] },
-      {
-        destination: '/dev/pts',
-        type: 'devpts',
-        source: 'devpts',
-        options: ['newinstance', 'ptmxmode=0666', 'mode=0620'],
-      },
-    ],
-    linux: { namespaces: [{ type: 'pid' }, { type: 'mount' }, { type: 'ipc' }, { type: 'uts' }] },
-  };
 }
 
 /** A program that runs: its descriptors are sockets, as Node makes them. */
@@ -390,27 +338,3 @@ export class RandomFile {
 }
 
 export const sha256 = (): Hash => createHash('sha256');
-
-/** Waits for a condition. @throws Error at the deadline, naming what did not come true */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  deadlineMs = 30_000,
-): Promise<void> {
-  const deadline = performance.now() + deadlineMs;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`waited ${deadlineMs / 1000} s in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-export async function within<T>(promise: Promise<T>, deadlineMs: number, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`waited ${deadlineMs / 1000} s in vain until ${what}`)),
-      deadlineMs,
-    );
-  });
-  return await Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}

@@ -1,39 +1,20 @@
 /** A place for tests of the local tier: a run folder, a root file system of busybox, and the real proxy and agent. */
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Coracle, ensureProxy, type OciConfig, type Sandbox } from '@coracle/client';
+import { Coracle, ensureProxy, type Sandbox } from '@coracle/client';
 import { createLocalDriver } from '@coracle/vm';
+import { containerConfig } from '../support/config.ts';
+import { allProcesses } from '../support/processes.ts';
+import { makeRootfs } from '../support/rootfs.ts';
+import { until } from '../support/wait.ts';
+
+export { containerConfig, until };
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 const agentEntry = join(repository, 'packages/agent/src/main.ts');
 const proxyEntry = join(repository, 'packages/proxy/src/main.ts');
-const applets = [
-  'sh',
-  'cat',
-  'echo',
-  'head',
-  'seq',
-  'sha256sum',
-  'sleep',
-  'stty',
-  'true',
-  'false',
-  'yes',
-  'dd',
-  'env',
-  'id',
-];
 
 export interface LocalPlace extends AsyncDisposable {
   readonly coracle: Coracle;
@@ -50,9 +31,7 @@ export interface LocalPlace extends AsyncDisposable {
 export async function makeLocalPlace(): Promise<LocalPlace> {
   const directory = mkdtempSync(join(tmpdir(), 'coracle-'));
   const rootfs = join(directory, 'rootfs');
-  for (const name of ['bin', 'dev', 'proc', 'sys', 'tmp']) mkdirSync(join(rootfs, name), { recursive: true });
-  copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
-  for (const applet of applets) symlinkSync('busybox', join(rootfs, 'bin', applet));
+  makeRootfs(rootfs);
   const proxySocket = join(directory, 'proxy.sock');
   const sandboxes = join(directory, 'sandboxes');
   const command = [process.execPath, proxyEntry, '--socket', proxySocket, '--sandboxes', sandboxes];
@@ -83,45 +62,9 @@ export async function makeLocalPlace(): Promise<LocalPlace> {
   };
 }
 
-/** The configuration of a container that runs `args`. */
-export function containerConfig(args: readonly string[], process: OciConfig['process'] = {}): OciConfig {
-  return {
-    ociVersion: '1.0.2',
-    process: { args, env: ['PATH=/bin'], cwd: '/', user: { uid: 0, gid: 0 }, ...process },
-    root: { path: 'rootfs' },
-    mounts: [
-      { destination: '/proc', type: 'proc', source: 'proc' },
-      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755'] },
-      {
-        destination: '/dev/pts',
-        type: 'devpts',
-        source: 'devpts',
-        options: ['newinstance', 'ptmxmode=0666'],
-      },
-    ],
-    linux: { namespaces: [{ type: 'pid' }, { type: 'mount' }, { type: 'ipc' }, { type: 'uts' }] },
-  };
-}
-
 /** Processes of this test, found by an argument that nobody else has. */
 function pidsOf(argument: string): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument);
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
-
-/** Waits for a condition. @throws Error after 20 s, naming what did not come true */
-export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`waited 20 s in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  return allProcesses()
+    .filter(({ commandLine }) => commandLine.split('\0').includes(argument))
+    .map(({ pid }) => pid);
 }

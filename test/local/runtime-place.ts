@@ -1,27 +1,25 @@
 /** A place for tests of the command line: state, run folder and bundles of its own, and `bin/coracle` as it is installed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
-  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { close, openPty, PtyStream, spawn as sysSpawn, waitForExit, waitPid } from '@coracle/sys';
-import { containerConfig, until } from './local-sandbox.ts';
+import { containerConfig } from '../support/config.ts';
+import { allProcesses, killPid, readProc } from '../support/processes.ts';
+import { makeRootfs } from '../support/rootfs.ts';
+import { until } from '../support/wait.ts';
 
 export const repository = fileURLToPath(new URL('../..', import.meta.url));
 export const coracle = join(repository, 'bin/coracle');
-
-const applets =
-  'sh cat echo head ls seq sha256sum sleep stty true false yes env id kill printf tail test touch tty wc ps';
 
 export interface Ended {
   /** As a shell says it. */
@@ -48,11 +46,7 @@ export class RuntimePlace {
 
   constructor() {
     if (!existsSync(coracle)) throw new Error(`${coracle} is not there: run make build`);
-    for (const name of ['bin', 'dev', 'proc', 'sys', 'tmp', 'etc'])
-      mkdirSync(join(this.rootfs, name), { recursive: true });
-    copyFileSync('/bin/busybox', join(this.rootfs, 'bin/busybox'));
-    for (const applet of applets.split(' ')) symlinkSync('busybox', join(this.rootfs, 'bin', applet));
-    writeFileSync(join(this.rootfs, 'bin/plain-file'), 'not a program\n', { mode: 0o644 });
+    makeRootfs(this.rootfs);
     this.env = {
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: process.env.HOME ?? '/root',
@@ -65,7 +59,7 @@ export class RuntimePlace {
   bundle(args: readonly string[], change: (config: never) => void = () => {}): string {
     const folder = join(this.folder, `bundle-${++this.#bundles}`);
     mkdirSync(folder);
-    const config = { ...containerConfig(args), root: { path: this.rootfs } };
+    const config = containerConfig(args, { rootfs: this.rootfs });
     change(config as never);
     writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
     return folder;
@@ -86,18 +80,13 @@ export class RuntimePlace {
 
   /** Processes of this place: with its folder in their command line or environment. The shared proxy leaves by itself. */
   processes({ proxy = false } = {}): string[] {
-    return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-      .flatMap((pid) => {
-        try {
-          const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-          const all = line + readFileSync(`/proc/${pid}/environ`, 'utf8');
-          if (line === '' || !all.includes(this.folder)) return [];
-          return !proxy && line.includes('coracle-proxy') ? [] : [`${pid} ${line}`];
-        } catch {
-          return [];
-        }
-      });
+    return allProcesses()
+      .filter(
+        ({ pid, commandLine }) =>
+          (commandLine + readProc(pid, 'environ')).includes(this.folder) &&
+          (proxy || !commandLine.includes('coracle-proxy')),
+      )
+      .map(({ pid, commandLine }) => `${pid} ${commandLine.replaceAll('\0', ' ')}`);
   }
 
   /** Containers that there are. */
@@ -117,13 +106,7 @@ export class RuntimePlace {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const line of this.processes({ proxy: true })) {
-      try {
-        process.kill(Number(line.split(' ')[0]), 'SIGKILL');
-      } catch {
-        // It was quicker.
-      }
-    }
+    for (const line of this.processes({ proxy: true })) killPid(Number(line.split(' ')[0]), 'SIGKILL');
     await until(() => this.processes({ proxy: true }).length === 0, 'all processes are gone');
     rmSync(this.folder, { recursive: true, force: true });
   }

@@ -1,0 +1,26 @@
+/** Waiting for a condition with a deadline, which is how every test here waits. */
+
+/** @throws Error at the deadline, naming what did not come true */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  deadlineMs = 30_000,
+): Promise<void> {
+  const deadline = performance.now() + deadlineMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`waited ${deadlineMs / 1000} s in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** @throws Error at the deadline, naming what did not happen */
+export async function within<T>(promise: Promise<T>, deadlineMs: number, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`waited ${deadlineMs / 1000} s in vain until ${what}`)),
+      deadlineMs,
+    );
+  });
+  return await Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
