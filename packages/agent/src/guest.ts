@@ -4,14 +4,14 @@ import { reboot, sync } from '@coracle/sys';
 import { type Agent, createAgent } from './agent.ts';
 import { bootSteps } from './boot.ts';
 import { answersSent } from './farewell.ts';
-import { linkPortPath, PortLink } from './link-port.ts';
+import { type GuestLink, openLink } from './link-guest.ts';
 import { log, reasonOf, say } from './log.ts';
 
 /** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
 const READY = 'coracle-boot: ready';
 const failedLine = (step: string, why: string): string => `coracle-boot: failed: ${step}: ${why}`;
 
-export async function runGuest(stateFolder: string): Promise<void> {
+export async function runGuest(link: () => GuestLink, stateFolder: string): Promise<void> {
   process.on('uncaughtException', (error) =>
     powerOff(`coracle-agent: fatal: ${error.stack ?? reasonOf(error)}`),
   );
@@ -34,7 +34,7 @@ export async function runGuest(stateFolder: string): Promise<void> {
   );
   await runStep('link', () => {
     let first = true;
-    new PortLink(linkPortPath(), (agent as Agent).sessions, () => {
+    openLink(link(), (agent as Agent).sessions, () => {
       if (first) say(READY);
       first = false;
     });

@@ -1,19 +1,24 @@
 /** The local tier: an ordinary process of the host, for quick tests. It isolates nothing. */
-import { rmSync } from 'node:fs';
-import { setChildSubreaper } from '@coracle/sys';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { formatLinkAddress, type LinkAddress, setChildSubreaper } from '@coracle/sys';
 import { createAgent } from './agent.ts';
 import { answersSent } from './farewell.ts';
-import { listenLocal } from './link-local.ts';
+import { listenLocal, removeLocal } from './link-local.ts';
+import { LinkSlot } from './link-slot.ts';
 import { log, reasonOf } from './log.ts';
 
-export async function runLocal(linkPath: string, stateFolder: string): Promise<void> {
+/** Appears in the state folder when the link can be dialled; a unix socket's file says so itself. */
+const READY = 'ready';
+
+export async function runLocal(link: LinkAddress, stateFolder: string): Promise<void> {
   let ending = false;
   const end = async (code: number): Promise<void> => {
     if (ending) return;
     ending = true;
     await agent.sandbox.destroy();
     await answersSent(agent.sessions);
-    rmSync(linkPath, { force: true });
+    removeLocal(link);
     rmSync(stateFolder, { recursive: true, force: true });
     process.exit(code);
   };
@@ -30,6 +35,7 @@ export async function runLocal(linkPath: string, stateFolder: string): Promise<v
     bootMs: performance.now(),
     destroyed: () => void end(0),
   });
-  await listenLocal(linkPath, agent.sessions);
-  log('info', 'listening', { link: linkPath });
+  await listenLocal(link, new LinkSlot(agent.sessions));
+  writeFileSync(join(stateFolder, READY), '');
+  log('info', 'listening', { link: formatLinkAddress(link) });
 }

@@ -2,13 +2,17 @@
 import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type LinkAddress, parseLinkAddress } from '@coracle/sys';
+import { type GuestLink, parseGuestLink } from './link-guest.ts';
 
 export interface LocalOptions {
-  /** The unix socket to listen on. */
-  readonly linkPath: string;
+  /** As the host side dials it. */
+  readonly link: LinkAddress;
 }
 
 export interface AgentOptions {
+  /** How a guest is linked; a word that is wrong throws when the boot has come that far, where the host sees it. */
+  link(): GuestLink;
   /** Undefined in a guest. */
   readonly local: LocalOptions | undefined;
   /** Everything the agent keeps is below this folder. */
@@ -16,7 +20,8 @@ export interface AgentOptions {
   readonly logLevel: string | undefined;
 }
 
-const USAGE = 'usage: agent --local --link PATH --state DIR   (without arguments only as pid 1 of a guest)';
+const USAGE =
+  'usage: agent --local --link PATH|ADDRESS --state DIR   (without arguments only as pid 1 of a guest)';
 
 /** @throws Error with the usage for arguments that make no sense */
 export function readOptions(args: readonly string[]): AgentOptions {
@@ -27,6 +32,7 @@ export function readOptions(args: readonly string[]): AgentOptions {
   if (values.local !== true) {
     if (process.pid !== 1) throw new Error(`this process is not pid 1; ${USAGE}`);
     return {
+      link: () => parseGuestLink(kernelArgument('coracle.link')),
       local: undefined,
       stateFolder: '/run/coracle',
       logLevel: process.env.CORACLE_LOG ?? kernelArgument('coracle.log'),
@@ -35,8 +41,13 @@ export function readOptions(args: readonly string[]): AgentOptions {
   const { link, state } = values;
   if (link === undefined || state === undefined) throw new Error(`--link and --state are needed; ${USAGE}`);
   // crun runs with another working directory.
-  if (!isAbsolute(state) || !isAbsolute(link)) throw new Error('--link and --state must be absolute paths');
-  return { local: { linkPath: link }, stateFolder: state, logLevel: process.env.CORACLE_LOG };
+  if (!isAbsolute(state)) throw new Error('--state must be an absolute path');
+  return {
+    link: () => parseGuestLink(undefined),
+    local: { link: isAbsolute(link) ? { kind: 'unix', path: link } : parseLinkAddress(link, '/') },
+    stateFolder: state,
+    logLevel: process.env.CORACLE_LOG,
+  };
 }
 
 function kernelArgument(name: string): string | undefined {
