@@ -10,7 +10,7 @@ export interface VmDriverLike {
 }
 
 export interface SandboxVmSpec {
-  /** The sandbox's own folder, mode 0700. The VM's link is `link.sock` in it. */
+  /** The sandbox's own folder, mode 0700. The VM's link is `link.sock` in it, or where `link.json` says. */
   readonly directory: string;
   readonly memoryBytes: number;
   readonly vcpus: number;

@@ -63,6 +63,14 @@ const accelerator: Check = async ({ image: directory, accel }, progress) => {
   };
 };
 
+const transport: Check = async ({ transport: setting }) => {
+  const { decideTransport } = await import('@coracle/vm');
+  const wanted = setting === 'vsock' || setting === 'virtio-serial' ? setting : 'auto';
+  const { transport: chosen, reason } = decideTransport(wanted);
+  // Without vsock nothing is missing: a virtio-serial port does the same.
+  return ok(`${chosen}: ${reason}`);
+};
+
 const programs: Check = async () => {
   const names = ['bin/coracle-proxy', 'bin/coracle-shim', 'bin/coracle-start-proxy'];
   const absent = names.filter((name) => !existsSync(join(installation(), name)));
@@ -103,6 +111,7 @@ const all: readonly (readonly [name: string, check: Check])[] = [
   ['virtiofsd', virtiofsd],
   ['image', image],
   ['accelerator', accelerator],
+  ['transport', transport],
   ['memory', memory],
   ['run', runFolder],
 ];
@@ -135,6 +144,7 @@ function failed(name: string, error: unknown): Omit<CheckResult, 'name'> {
   // A VmError's message ends with its remedy, on a line of its own.
   const remedy = (error as { remedy?: string }).remedy ?? remedies[name];
   const detail = messageOf(error).split('\n')[0] ?? '';
-  const verdict = errnoCode(error) === 'kvm-unusable' ? 'warning' : 'missing';
+  const fallsBack = ['kvm-unusable', 'vsock-unusable'].includes(errnoCode(error) ?? '');
+  const verdict = fallsBack ? 'warning' : 'missing';
   return { verdict, detail, ...(remedy === undefined ? {} : { remedy }) };
 }

@@ -51,7 +51,7 @@ export interface Created extends AsyncDisposable {
 /** @throws CliError, VmError, or the signal's reason; nothing is left behind then */
 export async function createContainer(
   request: CreateRequest,
-  { store, settings }: Context,
+  { store, settings, log }: Context,
   signal: AbortSignal,
 ): Promise<Created> {
   const id = checkContainerId(request.id);
@@ -88,6 +88,7 @@ export async function createContainer(
     settings,
     signal,
     progress,
+    log,
   });
   undo.defer(() => sandbox.close());
   const container = await createInGuest(sandbox, bundle, id, console, signal);

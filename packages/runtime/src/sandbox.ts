@@ -12,6 +12,7 @@ import { explain, isRpcError } from './agent.ts';
 import type { Bundle } from './bundle.ts';
 import { createDriver } from './driver.ts';
 import { CliError, ExitCode } from './errors.ts';
+import type { Log } from './log.ts';
 import type { Progress } from './progress.ts';
 import { type ProxyPlace, startProxy } from './proxy.ts';
 import type { Settings } from './settings.ts';
@@ -34,6 +35,7 @@ export interface SandboxPlan {
   readonly settings: Settings;
   readonly signal: AbortSignal;
   readonly progress: Progress;
+  readonly log: Log;
 }
 
 /** Ends the VM and all that belongs to it, at once, and removes the folder. Idempotent. */
@@ -109,7 +111,7 @@ class LateBoot extends CliError {
 
 /** The driver, with the owner written down before and the console read before the VM is ended. */
 function watched(
-  { owner, progress }: SandboxPlan,
+  { owner, progress, log }: SandboxPlan,
   driver: Awaited<ReturnType<typeof createDriver>>,
   onEnd: (report: BootReport) => void,
 ): VmDriverLike {
@@ -122,6 +124,7 @@ function watched(
         {
           ...(signal === undefined ? {} : { signal }),
           onProgress: (message) => progress.update(message),
+          onDecision: (message) => log.debug(message),
         },
       );
       const slowly = vm.accel === 'tcg' ? ' (emulated, which is slow)' : '';

@@ -6,6 +6,9 @@ import { CliError } from './errors.ts';
 export type DriverName = 'qemu' | 'local';
 export type ProxyMode = 'shared' | 'sandbox';
 
+export const transports = ['auto', 'virtio-serial', 'vsock', 'unix', 'hybrid', 'hybrid-listen'] as const;
+export type Transport = (typeof transports)[number];
+
 export interface Settings {
   /** Sockets and the folders of virtual machines: CORACLE_RUN. */
   readonly runDirectory: string;
@@ -15,6 +18,8 @@ export interface Settings {
   readonly accel: 'auto' | 'kvm' | 'tcg';
   /** CORACLE_DRIVER. `local` has no VM and isolates nothing. */
   readonly driver: DriverName;
+  /** CORACLE_TRANSPORT: what carries the link to the agent. Each driver has some of them. */
+  readonly transport: Transport;
   /** CORACLE_PROXY: one proxy for all VMs, or one for each. */
   readonly proxy: ProxyMode;
   /** CORACLE_BOOT_TIMEOUT_MS: how long a guest may take until its agent answers. */
@@ -33,6 +38,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
     image: folder(env, 'CORACLE_IMAGE') ?? defaultImage(env),
     accel: choice(env, 'CORACLE_ACCEL', ['auto', 'kvm', 'tcg']),
     driver: choice(env, 'CORACLE_DRIVER', ['qemu', 'local']),
+    transport: choice(env, 'CORACLE_TRANSPORT', transports),
     proxy: choice(env, 'CORACLE_PROXY', ['shared', 'sandbox']),
     bootTimeoutMs: milliseconds(env, 'CORACLE_BOOT_TIMEOUT_MS', defaultBootTimeoutMs),
   };

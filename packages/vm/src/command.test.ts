@@ -21,6 +21,7 @@ const base: QemuOptions = {
   paths: vmPaths('/run/c/one'),
   accel: 'tcg',
   shareTransport: 'virtiofs',
+  link: { transport: 'virtio-serial' },
 };
 
 /** The values of an option, in order. */
@@ -50,6 +51,16 @@ test('the devices are a root disk, the link, a random source and one share', () 
     'socket,id=link,path=/run/c/one/link.sock,server=on,wait=off',
     'socket,id=fs-pod,path=/run/c/one/fs-pod.sock',
   ]);
+});
+
+test('a vsock is a device with the CID, a module and a word for the agent, and there is no port', () => {
+  const vsock: QemuOptions = { ...base, link: { transport: 'vsock', cid: 4711 } };
+  expect(values(qemuArguments(vsock), '-device')).toContain('vhost-vsock-pci,guest-cid=4711');
+  expect(qemuArguments(vsock).join(' ')).not.toMatch(/virtserialport|link\.sock/);
+  expect(kernelCommandLine(vsock)).toContain(
+    ' coracle.modules=vmw_vsock_virtio_transport coracle.link=vsock:1024 ',
+  );
+  expect(kernelCommandLine(base)).not.toContain('coracle.');
 });
 
 test('without virtiofsd the share is 9p', () => {

@@ -5,6 +5,12 @@ import { checkSocketPath } from './directory.ts';
 import type { VmSpec } from './driver.ts';
 import { VmError } from './errors.ts';
 import type { VmImage } from './image.ts';
+import { agentVsockPort } from './transport.ts';
+
+/** What carries the link; `cid` is the guest's. */
+export type QemuLink =
+  | { readonly transport: 'virtio-serial' }
+  | { readonly transport: 'vsock'; readonly cid: number };
 
 /** How a share reaches QEMU: through a virtiofsd, or by QEMU itself where there is none. */
 export type ShareTransport = 'virtiofs' | '9p';
@@ -15,6 +21,7 @@ export interface QemuOptions {
   readonly paths: VmPaths;
   readonly accel: Accel;
   readonly shareTransport: ShareTransport;
+  readonly link: QemuLink;
 }
 
 /** The serial of the root disk, by which the initrd finds it. */
@@ -65,12 +72,19 @@ export function qemuArguments(options: QemuOptions): string[] {
       `if=none,id=root,format=raw,readonly=on,file.locking=off,file=${escapeValue(image.rootfs)}`,
     ],
     ...['-device', `virtio-blk-pci,drive=root,serial=${rootSerial},disable-legacy=on`],
+    ...linkArguments(options),
+    ...['-device', 'virtio-rng-pci,disable-legacy=on'],
+    ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
+  ];
+}
+
+function linkArguments({ link, paths }: QemuOptions): string[] {
+  if (link.transport === 'vsock') return ['-device', `vhost-vsock-pci,guest-cid=${link.cid}`];
+  return [
     // Port 0 is reserved for a console and unused; each port more would cost the guest two queues.
     ...['-device', 'virtio-serial-pci,max_ports=2,disable-legacy=on'],
     ...['-chardev', `socket,id=link,path=${escapeValue(checkSocketPath(paths.link))},server=on,wait=off`],
     ...['-device', `virtserialport,chardev=link,name=${linkPortName}`],
-    ...['-device', 'virtio-rng-pci,disable-legacy=on'],
-    ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
   ];
 }
 
@@ -110,7 +124,8 @@ export function kernelCommandLine({
   spec,
   image,
   accel,
-}: Pick<QemuOptions, 'spec' | 'image' | 'accel'>): string {
+  link,
+}: Pick<QemuOptions, 'spec' | 'image' | 'accel' | 'link'>): string {
   return [
     'console=ttyS0',
     ...(spec.console === 'verbose' ? ['loglevel=7'] : ['quiet']),
@@ -121,6 +136,10 @@ export function kernelCommandLine({
     ...['no_timer_check', 'tsc=reliable'],
     // Emulated code does not speculate, and its addresses are no secret to the host that translates it.
     ...(accel === 'tcg' ? ['mitigations=off', 'nokaslr'] : []),
+    // What /init loads besides, and how the agent is reached; without a word it is the virtio-serial port.
+    ...(link.transport === 'vsock'
+      ? ['coracle.modules=vmw_vsock_virtio_transport', `coracle.link=vsock:${agentVsockPort}`]
+      : []),
     ...image.kernelArguments,
     ...(spec.kernelArguments ?? []),
   ].join(' ');

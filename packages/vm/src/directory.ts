@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { hybridListenPath, LINK_RECORD, LINK_SOCKET } from '@coracle/sys';
 import { VmError } from './errors.ts';
 
 /**
@@ -6,6 +7,7 @@ import { VmError } from './errors.ts';
  *
  *     vm.json            the record: what was started, with pids and their start times
  *     link.sock          the virtio-serial port of the agent (QEMU listens, the proxy connects)
+ *     link.json          where else the link is: AF_VSOCK, or hybrid vsock over vsock.sock (packages/sys, link-address.ts)
  *     qmp.sock           QEMU's monitor; one client at a time
  *     fs-<tag>.sock      vhost-user socket between QEMU and one virtiofsd
  *     share-<tag>/       empty on the host; what the guest sees is mounted on it in a private namespace
@@ -17,6 +19,10 @@ export interface VmPaths {
   readonly directory: string;
   readonly record: string;
   readonly link: string;
+  readonly linkRecord: string;
+  /** Hybrid vsock: the VMM's socket, and the one on which the guest's connections arrive. */
+  readonly hybrid: string;
+  hybridListen(port: number): string;
   readonly qmp: string;
   readonly console: string;
   readonly qemuLog: string;
@@ -31,7 +37,10 @@ export function vmPaths(directory: string): VmPaths {
   return {
     directory,
     record: join(directory, 'vm.json'),
-    link: join(directory, 'link.sock'),
+    link: join(directory, LINK_SOCKET),
+    linkRecord: join(directory, LINK_RECORD),
+    hybrid: join(directory, 'vsock.sock'),
+    hybridListen: (port) => hybridListenPath({ path: join(directory, 'vsock.sock'), port }),
     qmp: join(directory, 'qmp.sock'),
     console: join(directory, 'console.log'),
     qemuLog: join(directory, 'qemu.log'),

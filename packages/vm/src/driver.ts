@@ -4,7 +4,7 @@ import type { ShareBind } from './share.ts';
 export interface VmDriver {
   readonly name: 'qemu' | 'local';
   /**
-   * Resolves when the VM runs (it has yet to boot: wait for the agent's hello on `linkPath`, and for
+   * Resolves when the VM runs (it has yet to boot: wait for the agent's hello on its link, and for
    * `waitExit` beside it). A start that fails or is aborted leaves no process and no socket behind.
    *
    * @throws VmError with a code; the signal's reason when aborted.
@@ -16,6 +16,8 @@ export interface VmStartOptions {
   readonly signal?: AbortSignal;
   /** Told about what takes long, such as the trial boot of KVM. */
   readonly onProgress?: (message: string) => void;
+  /** Told what was decided and why: accelerator and transport. For logs. */
+  readonly onDecision?: (message: string) => void;
 }
 
 export interface VmSpec {
@@ -53,7 +55,7 @@ export type VmExit =
 export interface Vm {
   readonly driver: 'qemu' | 'local';
   readonly directory: string;
-  /** The unix socket to the agent's virtio-serial port. One connection at a time. */
+  /** The unix socket to the agent's virtio-serial port; not there with another transport. One connection at a time. */
   readonly linkPath: string;
   /** QEMU (or the local agent) first, then its helpers. */
   readonly pids: readonly number[];

@@ -9,6 +9,7 @@ export type VmErrorCode =
   | 'image-missing'
   | 'image-invalid'
   | 'kvm-unusable'
+  | 'vsock-unusable'
   | 'no-memory'
   | 'path-too-long'
   | 'bad-spec'

@@ -39,4 +39,12 @@ export {
   sizeVm,
   type VmSize,
 } from './size.ts';
+export {
+  agentVsockPort,
+  decideTransport,
+  type LinkTransport,
+  type TransportDecision,
+  type TransportSetting,
+  type VhostVsock,
+} from './transport.ts';
 export { openVm, stopVm } from './vm.ts';

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { VmSpec } from './driver.ts';
@@ -117,6 +117,42 @@ test('an aborted start rejects with the reason', async () => {
   await expect(starting).rejects.toBe(reason);
   expect(readdirSync(directory)).toEqual([]);
   expect(findOwned(directory)).toEqual([]);
+});
+
+test('vsock that this host has not is refused before anything starts', async () => {
+  const { spec, directory } = fixture();
+  const vhost = {
+    check() {
+      throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+    },
+    isFree: () => true,
+  };
+  const driver = createQemuDriver({ ...tcg, transport: 'vsock', vhost });
+  await expect(driver.start(spec)).rejects.toMatchObject({ code: 'vsock-unusable' });
+  expect(readdirSync(directory)).toEqual([]);
+});
+
+// Between the choice of a CID and QEMU's start another VM may take it; QEMU then ends with these words.
+test('a CID that somebody has snatched is tried again with another, three times', async () => {
+  const { spec, folder, directory } = fixture();
+  const qemu = join(folder, 'qemu');
+  const tries = join(folder, 'tries');
+  const words = 'vhost-vsock: unable to set guest cid: Address already in use';
+  writeFileSync(qemu, `#!/bin/sh\necho "$*" >>${tries}\necho ${words} >&2\nexit 1\n`, { mode: 0o755 });
+  const vhost = { check: () => undefined, isFree: () => true };
+  const decisions: string[] = [];
+  const driver = createQemuDriver({ ...tcg, qemu, vhost });
+  await expect(
+    driver.start(spec, { onDecision: (message) => decisions.push(message) }),
+  ).rejects.toMatchObject({ code: 'start-failed', message: expect.stringContaining(words) });
+  const cids = readFileSync(tries, 'utf8').match(/guest-cid=\d+/g);
+  expect(cids).toHaveLength(3);
+  expect(new Set(cids).size).toBe(3);
+  expect(decisions).toEqual([
+    'accelerator tcg: emulation was asked for',
+    'transport vsock: /dev/vhost-vsock answers',
+  ]);
+  expect(readdirSync(directory)).toEqual([]);
 });
 
 test('a folder that has a VM gets no second one', async () => {

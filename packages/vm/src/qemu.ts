@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { writeLinkRecord } from '@coracle/sys';
 import { type AccelDecision, type AccelSetting, checkKvmDevice, decideAccel } from './accel.ts';
 import { bootReport, VmStartError } from './boot.ts';
-import { qemuArguments, type ShareTransport } from './command.ts';
+import { type QemuLink, qemuArguments, type ShareTransport } from './command.ts';
 import { spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
 import type { Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
@@ -15,12 +16,24 @@ import { processStartTimeoutMs, waitReady } from './ready.ts';
 import { readRecord, type VmRecord, writeRecord } from './record.ts';
 import { bindArguments, checkShare, inPrivateMounts, virtiofsdArguments } from './share.ts';
 import { checkHostMemory } from './size.ts';
+import {
+  agentVsockPort,
+  chooseCid,
+  decideTransport,
+  hostVhostVsock,
+  isCidTaken,
+  type TransportSetting,
+  type VhostVsock,
+} from './transport.ts';
 import { eraseVm, vmFromRecord } from './vm.ts';
 
 export interface QemuDriverOptions extends HostPrograms {
   readonly accel?: AccelSetting;
   /** Where the answer of the KVM trial is kept; see `cacheDirectory`. */
   readonly cacheDirectory?: string;
+  readonly transport?: TransportSetting;
+  /** This host's, unless given. */
+  readonly vhost?: VhostVsock;
 }
 
 export interface QemuDriver extends VmDriver {
@@ -53,22 +66,37 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       for (const { tag, binds } of spec.shares) checkShare(tag, binds);
       checkHostMemory(spec.memoryBytes);
       const virtiofsd = findVirtiofsd(options);
-      const shareTransport = chooseTransport(virtiofsd, image, spec);
-      const { accel } = await decide(qemu, image, start);
+      const shareTransport = chooseShareTransport(virtiofsd, image, spec);
+      const { vhost = hostVhostVsock } = options;
+      const transport = decideTransport(options.transport ?? 'auto', vhost);
+      const { accel, reason } = await decide(qemu, image, start);
+      start.onDecision?.(`accelerator ${accel}: ${reason}`);
+      start.onDecision?.(`transport ${transport.transport}: ${transport.reason}`);
       const paths = vmPaths(spec.directory);
-      const args = qemuArguments({ spec, image, paths, accel, shareTransport });
       checkFresh(spec.directory);
-      try {
-        return await launch({ spec, accel, qemu, args, virtiofsd, shareTransport }, start.signal);
-      } catch (error) {
-        await eraseVm(spec.directory);
-        throw start.signal?.aborted === true ? start.signal.reason : error;
+      for (let tried = 1; ; tried++) {
+        const link: QemuLink =
+          transport.transport === 'vsock'
+            ? { transport: 'vsock', cid: chooseCid(vhost) }
+            : { transport: 'virtio-serial' };
+        const args = qemuArguments({ spec, image, paths, accel, shareTransport, link });
+        try {
+          return await launch({ spec, accel, qemu, args, virtiofsd, shareTransport, link }, start.signal);
+        } catch (error) {
+          await eraseVm(spec.directory);
+          if (start.signal?.aborted === true) throw start.signal.reason;
+          if (tried === cidRaces || !(error instanceof VmStartError && isCidTaken(error.message)))
+            throw error;
+        }
       }
     },
   };
 }
 
-function chooseTransport(virtiofsd: string | undefined, image: VmImage, spec: VmSpec): ShareTransport {
+/** How often another VM may snatch the CID between our choice and QEMU's start. */
+const cidRaces = 3;
+
+function chooseShareTransport(virtiofsd: string | undefined, image: VmImage, spec: VmSpec): ShareTransport {
   if (virtiofsd !== undefined || spec.shares.length === 0) return 'virtiofs';
   if (image.has9p) return '9p';
   throw new VmError(
@@ -101,10 +129,11 @@ interface Launch {
   readonly args: readonly string[];
   readonly virtiofsd: string | undefined;
   readonly shareTransport: ShareTransport;
+  readonly link: QemuLink;
 }
 
 async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm> {
-  const { spec, accel } = plan;
+  const { spec, accel, link } = plan;
   const { directory, shares } = spec;
   const paths = vmPaths(directory);
   let record: VmRecord = {
@@ -113,6 +142,7 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
     state: 'starting',
     createdAt: new Date().toISOString(),
     accel,
+    ...link,
     image: spec.image,
     memoryBytes: spec.memoryBytes,
     vcpus: spec.vcpus,
@@ -150,6 +180,10 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
   const { file, args } = qemuCommand(plan);
   const main = await spawnDetached({ file, args, logPath: paths.qemuLog, owner: directory });
   note({ main: main.identity });
+  if (link.transport === 'vsock') {
+    const address = { kind: 'vsock', cid: link.cid, port: agentVsockPort } as const;
+    writeLinkRecord(directory, { address, process: main.identity });
+  }
   try {
     await waitReady(main, () => answers(paths.qmp, signal), 'QEMU', undefined, signal);
   } catch (error) {

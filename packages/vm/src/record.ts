@@ -11,6 +11,10 @@ export interface VmRecord {
   readonly state: 'starting' | 'running' | 'stopped';
   readonly createdAt: string;
   readonly accel?: 'kvm' | 'tcg';
+  /** What carries the link; a unix socket unless said. */
+  readonly transport?: 'virtio-serial' | 'vsock' | 'unix' | 'hybrid' | 'hybrid-listen';
+  /** The guest's CID, with vsock. */
+  readonly cid?: number;
   readonly image?: string;
   readonly memoryBytes?: number;
   readonly vcpus?: number;

@@ -9,6 +9,7 @@ import { endProcesses, findOwned, isAlive, waitGone } from './identity.ts';
 import { localContainers } from './local-containers.ts';
 import { Qmp } from './qmp.ts';
 import { readRecord, type VmRecord, writeRecord } from './record.ts';
+import { agentVsockPort } from './transport.ts';
 
 /** QEMU asked to quit needs milliseconds; one that is stuck is killed after this. */
 const quitTimeoutMs = 2_000;
@@ -114,7 +115,8 @@ async function quit(qmpPath: string): Promise<void> {
 
 function removeRuntimeFiles(directory: string, tags: readonly string[]): void {
   const paths = vmPaths(directory);
-  for (const path of [paths.link, paths.qmp, paths.pidFile, ...tags.map(paths.fsSocket)])
+  const sockets = [paths.link, paths.qmp, paths.hybrid, paths.hybridListen(agentVsockPort)];
+  for (const path of [...sockets, paths.linkRecord, paths.pidFile, ...tags.map(paths.fsSocket)])
     rmSync(path, { force: true });
   for (const tag of tags) {
     try {
