@@ -180,6 +180,7 @@ async function describeImage(
       arguments: recipe.kernel.arguments,
       filesystems: kernel.filesystems,
       modules: kernel.modules.map((module) => moduleKey(module.path)),
+      modulesOnRequest: kernel.modulesOnRequest.map(({ module }) => moduleKey(module.path)),
     },
     root: { file: 'rootfs.erofs', filesystem: 'erofs', diskSerial: rootDiskSerial },
     versions: {

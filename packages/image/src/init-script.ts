@@ -11,8 +11,8 @@ export interface InitOptions {
  * fails is said on the console and the machine is switched off (QEMU runs with -no-reboot).
  *
  * Every external command is a fork and an exec, 5 to 10 ms each under emulation. So one modprobe loads all modules,
- * in the order given (its modules.dep has no dependencies, for the builder has resolved them), and the loop over the
- * disks uses shell built-ins only. Node's start faults most of its program in: large reads ahead save it hundreds of
+ * in the order given (in its modules.dep those have no dependencies, for the builder has resolved them) and with them
+ * those that `coracle.modules=` asks for, and the loop over the disks uses shell built-ins only. Node's start faults most of its program in: large reads ahead save it hundreds of
  * requests.
  */
 export function initScript(options: InitOptions): string {
@@ -27,6 +27,11 @@ fail() { say "${bootFailedWord}$1"; /bin/busybox poweroff -f; }
 say initrd
 
 say modules
+requested=
+read -r line < /proc/cmdline
+for word in $line; do
+  case $word in coracle.modules=*) requested=\${word#*=};; esac
+done
 ${loadModules(options.modules)}
 
 say root
@@ -62,6 +67,8 @@ fail 'cannot start the agent'
 }
 
 function loadModules(names: readonly string[]): string {
-  if (names.length === 0) return ': the kernel has all it needs';
-  return `/bin/busybox modprobe -a ${names.join(' ')} || fail 'cannot load the kernel modules'`;
+  return `set -- ${names.join(' ')}
+IFS=,
+[ -z "$*$requested" ] || /bin/busybox modprobe -a "$@" $requested || fail "cannot load the kernel modules $requested"
+unset IFS`;
 }

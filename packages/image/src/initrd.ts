@@ -4,6 +4,7 @@ import { type CpioEntry, encodeCpio } from './cpio.ts';
 import { initScript } from './init-script.ts';
 import type { Kernel } from './kernel.ts';
 import { withoutSignature } from './module-signature.ts';
+import type { KernelModule } from './modules.ts';
 
 /**
  * The initramfs: busybox, the modules and /init. It is not compressed: QEMU copies 4 MB into the guest faster
@@ -14,22 +15,32 @@ export async function makeInitrd(
   busybox: string,
   nodeFlags: readonly string[],
 ): Promise<Buffer> {
+  const onRequest = kernel.modulesOnRequest.map(({ module }) => module);
   const folder = `lib/modules/${kernel.release}`;
   const modules = await Promise.all(
-    kernel.modules.map(async ({ path }) => {
+    [...kernel.modules, ...onRequest].map(async ({ path }) => {
       const data = withoutSignature(await readFile(join(kernel.modulesFolder, path)));
       return { kind: 'file' as const, path: `${folder}/${basename(path)}`, data };
     }),
   );
   const files = kernel.modules.map(({ path }) => basename(path));
-  const dependencies = Buffer.from(files.map((file) => `${file}:\n`).join(''));
+  const lines = [
+    ...files.map((file) => `${file}:\n`),
+    ...kernel.modulesOnRequest.map(({ module, dependencies }) => dependencyLine(module, dependencies)),
+  ];
   const init = initScript({ modules: files.map((file) => basename(file, '.ko')), nodeFlags });
   const entries: CpioEntry[] = [
     ...['dev', 'proc', 'sys', 'root'].map((path) => ({ kind: 'directory' as const, path })),
     { kind: 'file', path: 'bin/busybox', data: await readFile(busybox), mode: 0o755 },
     { kind: 'file', path: 'init', data: Buffer.from(init), mode: 0o755 },
-    { kind: 'file', path: `${folder}/modules.dep`, data: dependencies },
+    { kind: 'file', path: `${folder}/modules.dep`, data: Buffer.from(lines.join('')) },
     ...modules,
   ];
   return encodeCpio(entries);
+}
+
+/** modules.dep(5), with the files all in one folder. */
+function dependencyLine(module: KernelModule, dependencies: readonly KernelModule[]): string {
+  const needed = dependencies.map(({ path }) => ` ${basename(path)}`).join('');
+  return `${basename(module.path)}:${needed}\n`;
 }

@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { listFiles } from './digest.ts';
 import { moduleInfo } from './elf.ts';
 import { ImageError } from './errors.ts';
-import { describeModule, type KernelModule, type ModuleCatalog, moduleKey, orderModules } from './modules.ts';
+import {
+  dependenciesOf,
+  describeModule,
+  type KernelModule,
+  type ModuleCatalog,
+  moduleKey,
+  orderModules,
+} from './modules.ts';
 import type { Recipe } from './recipe.ts';
 
 export interface Kernel {
@@ -14,6 +21,8 @@ export interface Kernel {
   imagePath: string;
   /** In loading order. */
   modules: KernelModule[];
+  /** Loaded only when asked for, each with what it needs besides `modules`. */
+  modulesOnRequest: { module: KernelModule; dependencies: KernelModule[] }[];
   modulesFolder: string;
   /** Of the file systems that a container root may come through, those that the guest will have. */
   filesystems: string[];
@@ -43,11 +52,16 @@ export async function readKernel(unpacked: string, recipe: Recipe): Promise<Kern
     read: (path) => describeModule(path, moduleInfo(readFileSync(join(modulesFolder, path)))),
   };
   const modules = orderModules(catalog, recipe.kernel.modules, recipe.kernel.optional_modules);
+  const all = orderModules(catalog, [...recipe.kernel.modules, ...recipe.kernel.modules_on_request], []);
+  const modulesOnRequest = all
+    .filter(({ path }) => !modules.some((module) => module.path === path))
+    .map((module) => ({ module, dependencies: dependenciesOf(catalog, moduleKey(module.path), modules) }));
   const present = new Set([...catalog.builtin, ...modules.map((module) => moduleKey(module.path))]);
   return {
     release,
     imagePath: join(unpacked, 'boot', `vmlinuz-${release}`),
     modules,
+    modulesOnRequest,
     modulesFolder,
     filesystems: reportedFilesystems.filter((name) => present.has(name)),
   };

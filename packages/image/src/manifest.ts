@@ -22,6 +22,8 @@ export const manifestSchema = z.object({
     filesystems: z.array(z.string()),
     /** Loaded by /init, in this order. */
     modules: z.array(z.string()),
+    /** Loaded only when the kernel's command line asks for them; images of older builders have none. */
+    modulesOnRequest: z.array(z.string()).default([]),
   }),
   root: z.object({
     file: z.literal('rootfs.erofs'),

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { describeModule, type ModuleCatalog, moduleKey, orderModules } from './modules.ts';
+import { dependenciesOf, describeModule, type ModuleCatalog, moduleKey, orderModules } from './modules.ts';
 
 /** A catalog out of `name: [depends, soft]`. */
 function catalog(
@@ -35,6 +35,22 @@ const virtio = catalog(
   },
   ['ext4', 'crc32c_generic'],
 );
+
+describe('dependenciesOf', () => {
+  test('names what is loaded before a module on request, the last one first, but not what is there', () => {
+    expect(names(dependenciesOf(virtio, 'virtio_pci', []))).toEqual([
+      'virtio_pci_modern_dev',
+      'virtio_pci_legacy_dev',
+      'virtio',
+      'virtio_ring',
+    ]);
+    const loaded = orderModules(virtio, ['virtio-rng'], []);
+    expect(names(dependenciesOf(virtio, 'virtio_pci', loaded))).toEqual([
+      'virtio_pci_modern_dev',
+      'virtio_pci_legacy_dev',
+    ]);
+  });
+});
 
 describe('orderModules', () => {
   test('puts what a module depends on before it', () => {

@@ -62,6 +62,21 @@ export function orderModules(
   return [...ordered.values()];
 }
 
+/**
+ * For modprobe's modules.dep: of modules that are loaded by name, what has to be loaded before. As depmod writes it the
+ * last one comes first.
+ */
+export function dependenciesOf(
+  catalog: ModuleCatalog,
+  name: string,
+  loaded: readonly KernelModule[],
+): KernelModule[] {
+  const there = new Set(loaded.map((module) => moduleKey(module.path)));
+  return orderModules(catalog, [name], [])
+    .filter(({ path }) => moduleKey(path) !== moduleKey(name) && !there.has(moduleKey(path)))
+    .toReversed();
+}
+
 /** Reads `depends` and `softdep` of a module's `.modinfo` pairs. */
 export function describeModule(path: string, info: readonly (readonly [string, string])[]): KernelModule {
   const values = (key: string) => info.filter(([name]) => name === key).map(([, value]) => value);

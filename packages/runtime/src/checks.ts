@@ -63,10 +63,10 @@ const accelerator: Check = async ({ image: directory, accel }, progress) => {
   };
 };
 
-const transport: Check = async ({ transport: setting }) => {
-  const { decideTransport } = await import('@coracle/vm');
+const transport: Check = async ({ image: directory, transport: setting }) => {
+  const { decideTransport, openImage } = await import('@coracle/vm');
   const wanted = setting === 'vsock' || setting === 'virtio-serial' ? setting : 'auto';
-  const { transport: chosen, reason } = decideTransport(wanted);
+  const { transport: chosen, reason } = decideTransport(wanted, openImage(directory));
   // Without vsock nothing is missing: a virtio-serial port does the same.
   return ok(`${chosen}: ${reason}`);
 };

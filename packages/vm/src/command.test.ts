@@ -9,6 +9,7 @@ const image: QemuOptions['image'] = {
   rootfs: '/images/base/rootfs.erofs',
   kernelArguments: ['from.image=1'],
   bootDigest: 'a+b',
+  modulesOnRequest: [],
   has9p: true,
 };
 const base: QemuOptions = {

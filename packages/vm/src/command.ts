@@ -5,7 +5,7 @@ import { checkSocketPath } from './directory.ts';
 import type { VmSpec } from './driver.ts';
 import { VmError } from './errors.ts';
 import type { VmImage } from './image.ts';
-import { agentVsockPort } from './transport.ts';
+import { agentVsockPort, vsockModule } from './transport.ts';
 
 /** What carries the link; `cid` is the guest's. */
 export type QemuLink =
@@ -138,7 +138,7 @@ export function kernelCommandLine({
     ...(accel === 'tcg' ? ['mitigations=off', 'nokaslr'] : []),
     // What /init loads besides, and how the agent is reached; without a word it is the virtio-serial port.
     ...(link.transport === 'vsock'
-      ? ['coracle.modules=vmw_vsock_virtio_transport', `coracle.link=vsock:${agentVsockPort}`]
+      ? [`coracle.modules=${vsockModule}`, `coracle.link=vsock:${agentVsockPort}`]
       : []),
     ...image.kernelArguments,
     ...(spec.kernelArguments ?? []),

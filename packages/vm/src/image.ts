@@ -12,12 +12,18 @@ export interface VmImage {
   readonly kernelArguments: readonly string[];
   /** Stands for the kernel and initrd: a probe of KVM is good for this pair. */
   readonly bootDigest: string;
+  /** Modules that /init loads when asked to. */
+  readonly modulesOnRequest: readonly string[];
   /** The guest's kernel can mount 9p over virtio. */
   readonly has9p: boolean;
 }
 
 interface Manifest {
-  readonly kernel?: { readonly arguments?: unknown; readonly filesystems?: unknown };
+  readonly kernel?: {
+    readonly arguments?: unknown;
+    readonly filesystems?: unknown;
+    readonly modulesOnRequest?: unknown;
+  };
   readonly files?: Readonly<Record<string, { readonly sha256?: string }>>;
 }
 
@@ -42,7 +48,7 @@ export function openImage(directory: string): VmImage {
   const [kernel, initrd, rootfs] = [file('vmlinuz'), file('initrd.img'), file('rootfs.erofs')];
   const manifest = readManifest(file('manifest.json'));
   const words = manifest.kernel?.arguments;
-  const filesystems = manifest.kernel?.filesystems;
+  const { filesystems, modulesOnRequest } = manifest.kernel ?? {};
   return {
     directory,
     kernel,
@@ -52,6 +58,7 @@ export function openImage(directory: string): VmImage {
     bootDigest: [kernel, initrd]
       .map((path, i) => digestOf(manifest, ['vmlinuz', 'initrd.img'][i]!, path))
       .join('+'),
+    modulesOnRequest: Array.isArray(modulesOnRequest) ? modulesOnRequest.map(String) : [],
     has9p: Array.isArray(filesystems) && filesystems.includes('9p'),
   };
 }

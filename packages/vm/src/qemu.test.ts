@@ -9,7 +9,10 @@ import { temporaryFolder } from './testing.ts';
 
 // Starts that fail before a guest runs; those that need a kernel are in test/vm/boot.test.ts.
 
-const manifest = { kernel: { arguments: [], filesystems: [] }, files: {} };
+const manifest = {
+  kernel: { arguments: [], filesystems: [], modulesOnRequest: ['vmw_vsock_virtio_transport'] },
+  files: {},
+};
 
 function fixture() {
   const folder = temporaryFolder();

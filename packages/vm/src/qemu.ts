@@ -68,7 +68,7 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       const virtiofsd = findVirtiofsd(options);
       const shareTransport = chooseShareTransport(virtiofsd, image, spec);
       const { vhost = hostVhostVsock } = options;
-      const transport = decideTransport(options.transport ?? 'auto', vhost);
+      const transport = decideTransport(options.transport ?? 'auto', image, vhost);
       const { accel, reason } = await decide(qemu, image, start);
       start.onDecision?.(`accelerator ${accel}: ${reason}`);
       start.onDecision?.(`transport ${transport.transport}: ${transport.reason}`);

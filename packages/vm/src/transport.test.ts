@@ -10,8 +10,13 @@ const fails = (code: string): VhostVsock => ({
   },
 });
 
+const image = { directory: '/images/base', modulesOnRequest: ['vmw_vsock_virtio_transport'] };
+
 test('auto takes vsock where the device answers, and says so', () => {
-  expect(decideTransport('auto', works)).toEqual({ transport: 'vsock', reason: '/dev/vhost-vsock answers' });
+  expect(decideTransport('auto', image, works)).toEqual({
+    transport: 'vsock',
+    reason: '/dev/vhost-vsock answers',
+  });
 });
 
 test.each([
@@ -19,7 +24,7 @@ test.each([
   ['ENODEV', /^\/dev\/vhost-vsock does not work: open failed/, /modprobe vhost_vsock/],
   ['EACCES', /^\/dev\/vhost-vsock does not work: open failed/, /group kvm/],
 ])('auto falls back to virtio-serial on %s, and says why', (code, reason, remedy) => {
-  expect(decideTransport('auto', fails(code))).toEqual({
+  expect(decideTransport('auto', image, fails(code))).toEqual({
     transport: 'virtio-serial',
     reason: expect.stringMatching(reason),
     remedy: expect.stringMatching(remedy),
@@ -27,7 +32,7 @@ test.each([
 });
 
 test('vsock that is demanded and not there is an error that says what to do', () => {
-  expect(() => decideTransport('vsock', fails('ENOENT'))).toThrow(
+  expect(() => decideTransport('vsock', image, fails('ENOENT'))).toThrow(
     expect.objectContaining({
       code: 'vsock-unusable',
       message: expect.stringContaining('vsock was asked for, but this host has no /dev/vhost-vsock'),
@@ -36,12 +41,21 @@ test('vsock that is demanded and not there is an error that says what to do', ()
   );
 });
 
+test('an image without the driver is not given a vsock', () => {
+  const old = { directory: '/images/old', modulesOnRequest: [] };
+  expect(decideTransport('auto', old, works)).toMatchObject({
+    transport: 'virtio-serial',
+    reason: 'the guest image /images/old has no module vmw_vsock_virtio_transport',
+  });
+  expect(() => decideTransport('vsock', old, works)).toThrow(/has no module .*make image/s);
+});
+
 test('virtio-serial asks the device nothing', () => {
-  expect(decideTransport('virtio-serial', fails('ENOENT')).transport).toBe('virtio-serial');
+  expect(decideTransport('virtio-serial', image, fails('ENOENT')).transport).toBe('virtio-serial');
 });
 
 test('this host answers one way or the other', () => {
-  expect(['virtio-serial', 'vsock']).toContain(decideTransport('auto').transport);
+  expect(['virtio-serial', 'vsock']).toContain(decideTransport('auto', image).transport);
 });
 
 test('a CID that is taken is passed over, and 16 in a row are an error', () => {

@@ -5,6 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { checkVhostVsock, isGuestCidFree, VHOST_VSOCK_DEVICE, VSOCK_CID_FIRST_GUEST } from '@coracle/sys';
 import { VmError } from './errors.ts';
+import type { VmImage } from './image.ts';
 
 export type LinkTransport = 'virtio-serial' | 'vsock';
 export type TransportSetting = 'auto' | LinkTransport;
@@ -32,12 +33,23 @@ export const hostVhostVsock: VhostVsock = {
 /** The port on which a guest's agent listens; guests have a CID each, so they can all have the same. */
 export const agentVsockPort = 1024;
 
-/** @throws VmError `vsock-unusable` when vsock is demanded and there is none */
+/** The guest's driver. */
+export const vsockModule = 'vmw_vsock_virtio_transport';
+
+/**
+ * @param image what the guest's kernel can be asked to load
+ * @throws VmError `vsock-unusable` when vsock is demanded and there is none
+ */
 export function decideTransport(
   setting: TransportSetting,
+  image: Pick<VmImage, 'directory' | 'modulesOnRequest'>,
   vhost: VhostVsock = hostVhostVsock,
 ): TransportDecision {
   if (setting === 'virtio-serial') return { transport: setting, reason: 'virtio-serial was asked for' };
+  if (!image.modulesOnRequest.includes(vsockModule)) {
+    const reason = `the guest image ${image.directory} has no module ${vsockModule}`;
+    return withoutVsock(setting, reason, 'Build the guest image again with `make image`.');
+  }
   try {
     vhost.check();
     const reason = setting === 'vsock' ? 'vsock was asked for' : `${VHOST_VSOCK_DEVICE} answers`;
@@ -52,12 +64,21 @@ export function decideTransport(
       code === 'EACCES' || code === 'EPERM'
         ? 'Run as root, or add the user to the group kvm: usermod -aG kvm USER.'
         : 'Load its module: modprobe vhost_vsock (a host that is a VM itself may lack it).';
-    if (setting === 'auto') return { transport: 'virtio-serial', reason, remedy };
-    throw new VmError('vsock-unusable', `vsock was asked for, but ${reason}`, {
-      remedy: `${remedy} Or use CORACLE_TRANSPORT=auto, which falls back to virtio-serial.`,
-      cause,
-    });
+    return withoutVsock(setting, reason, remedy, cause);
   }
+}
+
+function withoutVsock(
+  setting: TransportSetting,
+  reason: string,
+  remedy: string,
+  cause?: unknown,
+): TransportDecision {
+  if (setting === 'auto') return { transport: 'virtio-serial', reason, remedy };
+  throw new VmError('vsock-unusable', `vsock was asked for, but ${reason}`, {
+    remedy: `${remedy} Or use CORACLE_TRANSPORT=auto, which falls back to virtio-serial.`,
+    cause,
+  });
 }
 
 /** Out of 2^32: the first one tried is nearly always free. */
