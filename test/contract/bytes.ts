@@ -18,9 +18,43 @@ import {
   within,
 } from './place.ts';
 
-const SIZE = 64 * MiB;
+/** How much is moved and how often; an emulated guest gets less. */
+export interface Amounts {
+  readonly bytes: number;
+  /** Through the proxy that is killed meanwhile. */
+  readonly lossBytes: number;
+  readonly lines: number;
+  readonly countingRounds: number;
+  readonly copyingRounds: number;
+  readonly commandRounds: number;
+  readonly atOnce: number;
+}
 
-export function bytesSuite(shared: () => SharedContainer, driver: DriverName): void {
+// A terminal takes 10,000 to 40,000 lines a second in an emulated guest, so there it is asked fewer times.
+export const amountsOf: Readonly<Record<DriverName, Amounts>> = {
+  local: {
+    bytes: 64 * MiB,
+    lossBytes: 32 * MiB,
+    lines: 200_000,
+    countingRounds: 50,
+    copyingRounds: 50,
+    commandRounds: 5,
+    atOnce: 5,
+  },
+  qemu: {
+    bytes: 64 * MiB,
+    lossBytes: 32 * MiB,
+    lines: 200_000,
+    countingRounds: 2,
+    copyingRounds: 50,
+    commandRounds: 5,
+    atOnce: 1,
+  },
+};
+
+export function bytesSuite(shared: () => SharedContainer, amounts: Amounts): void {
+  const SIZE = amounts.bytes;
+  const size = `${SIZE / MiB} MiB`;
   describe('bytes', () => {
     let random: RandomFile;
     beforeAll(() => {
@@ -50,7 +84,7 @@ export function bytesSuite(shared: () => SharedContainer, driver: DriverName): v
     test.each([
       ['a reader that reads', false],
       ['a reader that pauses', true],
-    ])('64 MiB out of stdout of the library, to %s', async (_, pauses) => {
+    ])(`${size} out of stdout of the library, to %s`, async (_, pauses) => {
       const cat = await shared().container.exec({ args: ['cat', '/tmp/random'], env: guestEnv });
       expect(await sumOf(cat.stdout, pauses)).toBe(random.sha256);
       expect(await cat.wait()).toMatchObject({ exitCode: 0 });
@@ -59,7 +93,7 @@ export function bytesSuite(shared: () => SharedContainer, driver: DriverName): v
     test.each([
       ['a reader that reads', false],
       ['a reader that pauses', true],
-    ])('64 MiB out of stdout of the command line, to %s', async (_, pauses) => {
+    ])(`${size} out of stdout of the command line, to %s`, async (_, pauses) => {
       const cat = shared().startExec(['cat', '/tmp/random']);
       expect(await sumOf(cat.child.stdout!, pauses)).toBe(random.sha256);
       expect({ code: await cat.ended(), stderr: cat.stderr }).toEqual({ code: 0, stderr: '' });
@@ -68,7 +102,7 @@ export function bytesSuite(shared: () => SharedContainer, driver: DriverName): v
     test.each([
       ['all at once', false],
       ['with pauses', true],
-    ])('64 MiB through stdin of the library, %s', async (_, pauses) => {
+    ])(`${size} through stdin of the library, %s`, async (_, pauses) => {
       const sum = await shared().container.exec({ args: ['sha256sum'], stdin: true, env: guestEnv });
       const output = sum.output();
       const pieces = async function* () {
@@ -84,7 +118,7 @@ export function bytesSuite(shared: () => SharedContainer, driver: DriverName): v
     test.each([
       ['all at once', false],
       ['with pauses', true],
-    ])('64 MiB through stdin of the command line, %s', async (_, pauses) => {
+    ])(`${size} through stdin of the command line, %s`, async (_, pauses) => {
       const sum = shared().startExec(['sha256sum'], { stdin: 'open' });
       const { stdin } = sum.child;
       for (let at = 0; at < SIZE; at += SIZE / 4) {
@@ -98,7 +132,7 @@ export function bytesSuite(shared: () => SharedContainer, driver: DriverName): v
       expect(await sum.ended()).toBe(0);
     });
 
-    test('64 MiB through pipes and files, as a shell makes them', async () => {
+    test(`${size} through pipes and files, as a shell makes them`, async () => {
       const { place, id } = shared();
       const { env, folder } = place;
       const script = `
@@ -116,18 +150,17 @@ export function bytesSuite(shared: () => SharedContainer, driver: DriverName): v
         expect(sha256().update(readFileSync(path)).digest('hex')).toBe(random.sha256);
     });
 
-    const lines = Array.from({ length: 200_000 }, (_, n) => `${n + 1}\n`).join('');
+    const lines = Array.from({ length: amounts.lines }, (_, n) => `${n + 1}\n`).join('');
     const linesSum = sha256().update(lines).digest('hex');
 
-    // A terminal takes 10,000 to 40,000 lines a second in an emulated guest, so there it is asked fewer times. cat
-    // has the first of them at hand, and is gone the sooner.
-    const local = driver === 'local';
-    const counting = { command: 'seq 1 200000', lines, rounds: local ? 50 : 2, atOnce: local ? 5 : 1 };
+    const { atOnce } = amounts;
+    const counting = { command: `seq 1 ${amounts.lines}`, lines, rounds: amounts.countingRounds, atOnce };
+    // cat has the first of them at hand, and is gone the sooner.
     const copying = {
       command: 'cat /tmp/lines',
       lines: lines.slice(0, 200_000),
-      rounds: 50,
-      atOnce: local ? 5 : 1,
+      rounds: amounts.copyingRounds,
+      atOnce,
     };
     test.each([
       { where: 'pipes', terminal: false, ...counting },
@@ -156,9 +189,9 @@ export function bytesSuite(shared: () => SharedContainer, driver: DriverName): v
       },
     );
 
-    test('seq 1 200000 is whole through the command line', async () => {
-      for (let round = 0; round < 5; round++) {
-        const { code, stdout } = await shared().exec(['seq', '1', '200000']);
+    test(`seq 1 ${amounts.lines} is whole through the command line`, async () => {
+      for (let round = 0; round < amounts.commandRounds; round++) {
+        const { code, stdout } = await shared().exec(['seq', '1', String(amounts.lines)]);
         const sum = sha256().update(stdout).digest('hex');
         expect({ round, sum, code }).toEqual({ round, sum: linesSum, code: 0 });
       }

@@ -2,12 +2,12 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import type { Amounts } from './bytes.ts';
 import { inBatches } from './exits.ts';
 import {
   type DriverName,
   guestEnv,
   killPid,
-  MiB,
   type Place,
   RandomFile,
   type SharedContainer,
@@ -18,11 +18,10 @@ import {
 
 const bootMs = 120_000;
 
-export function proxyLossSuite(shared: () => SharedContainer): void {
+export function proxyLossSuite(shared: () => SharedContainer, { lossBytes: size }: Amounts): void {
   describe('a killed proxy', () => {
     test('loses and doubles nothing, both ways, by command line and library', async () => {
       const { place, container } = shared();
-      const size = 32 * MiB;
       const random = new RandomFile(place, size);
       const cat = shared().startExec(['cat'], { stdin: 'open' });
       const inLibrary = await container.exec({ args: ['cat', '/tmp/random'], env: guestEnv });
@@ -41,8 +40,8 @@ export function proxyLossSuite(shared: () => SharedContainer): void {
         return { total, sum: sum.digest('hex') };
       });
       const feed = async () => {
-        for (let at = 0; at < size; at += MiB) {
-          if (!cat.child.stdin!.write(random.bytes.subarray(at, at + MiB)))
+        for (let at = 0; at < size; at += size / 32) {
+          if (!cat.child.stdin!.write(random.bytes.subarray(at, at + size / 32)))
             await within(once(cat.child.stdin!, 'drain'), 60_000, 'stdin is taken');
         }
         cat.child.stdin!.end();
@@ -69,17 +68,17 @@ export function proxyLossSuite(shared: () => SharedContainer): void {
   });
 }
 
-export function vmLossSuite(place: () => Place, driver: DriverName): void {
-  const running = async (script = 'echo ready; exec sleep 100000') => {
-    const id = place().newId();
-    const run = place().start(['run', '--bundle', place().bundle(['sh', '-c', script]), id]);
-    await run.says('ready', bootMs);
-    return { id, run };
-  };
+const running = async (place: () => Place, script = 'echo ready; exec sleep 100000') => {
+  const id = place().newId();
+  const run = place().start(['run', '--bundle', place().bundle(['sh', '-c', script]), id]);
+  await run.says('ready', bootMs);
+  return { id, run };
+};
 
+export function killedVmSuite(place: () => Place): void {
   describe('a killed virtual machine', () => {
     test('ends run at once, with 255 and a message, and leaves nothing', async () => {
-      const { id, run } = await running();
+      const { id, run } = await running(place);
       const exec = place().start(['exec', id, 'sh', '-c', 'echo ready; exec sleep 1000']);
       await exec.says('ready');
       killPid(place().vmPid(id), 'SIGKILL');
@@ -92,13 +91,17 @@ export function vmLossSuite(place: () => Place, driver: DriverName): void {
     });
 
     test('shows what was written before', async () => {
-      const { id, run } = await running('seq 1 1000; echo ready; exec sleep 100000');
+      const { id, run } = await running(place, 'seq 1 1000; echo ready; exec sleep 100000');
       killPid(place().vmPid(id), 'SIGKILL');
       expect(await run.ended(10_000)).toBe(255);
       if (place().driver === 'local') place().killStrays();
       await place().expectNothingLeft();
     });
   });
+}
+
+export function vmLossSuite(place: () => Place, driver: DriverName): void {
+  killedVmSuite(place);
 
   // The local driver's agent is what its record names as the VM: the test above.
   if (driver === 'qemu')
@@ -121,7 +124,7 @@ export function vmLossSuite(place: () => Place, driver: DriverName): void {
 
   describe('a killed shim', () => {
     test('ends run; the container is removed', async () => {
-      const { id, run } = await running();
+      const { id, run } = await running(place);
       killPid(place().files(id).shim!.pid, 'SIGKILL');
       expect(await run.ended(20_000)).toBe(137);
       await place().expectNothingLeft();
@@ -143,7 +146,7 @@ export function vmLossSuite(place: () => Place, driver: DriverName): void {
 
   describe('coracle run', () => {
     test('killed while its container runs, leaves what delete --force removes', async () => {
-      const { id, run } = await running();
+      const { id, run } = await running(place);
       killPid(run.pid, 'SIGKILL');
       expect(await run.ended()).toBe(137);
       expect(await place().coracle(['delete', '--force', id])).toMatchObject({ code: 0, stderr: '' });

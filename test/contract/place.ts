@@ -29,6 +29,7 @@ export const MiB = 1024 * 1024;
 export const guestEnv = ['PATH=/bin', 'TERM=xterm'];
 
 export type DriverName = 'local' | 'qemu';
+export type TransportName = 'auto' | 'virtio-serial' | 'unix' | 'hybrid' | 'hybrid-listen' | 'vsock';
 
 /** As a shell says it, with output byte by byte (latin1). */
 export interface Ended {
@@ -63,7 +64,7 @@ export class Place {
   #bundles = 0;
   #ids = 0;
 
-  constructor(driver: DriverName) {
+  constructor(driver: DriverName, transport: TransportName = 'auto') {
     if (!existsSync(coracleProgram)) throw new Error(`${coracleProgram} is not there: run make build`);
     this.driver = driver;
     makeRootfs(this.rootfs);
@@ -71,6 +72,7 @@ export class Place {
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: process.env.HOME ?? '/root',
       CORACLE_DRIVER: driver,
+      CORACLE_TRANSPORT: transport,
       CORACLE_RUN: this.runFolder,
       ...(process.env.CORACLE_IMAGE === undefined ? {} : { CORACLE_IMAGE: process.env.CORACLE_IMAGE }),
     };
