@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "terminal.h"
+#include "text.h"
 
 int64_t now_ms(void)
 {
@@ -26,8 +27,11 @@ void shim_end(struct shim *s, enum cause cause, int status, const char *format, 
 	s->ending.cause = cause;
 	s->ending.status = status;
 	va_start(arguments, format);
-	vsnprintf(s->ending.message, sizeof s->ending.message, format, arguments);
+	int length = vsnprintf(s->ending.message, sizeof s->ending.message, format, arguments);
 	va_end(arguments);
+	/* The peer's text and ours before it may be too long together; the exit file is UTF-8. */
+	if (length >= (int)sizeof s->ending.message)
+		text_trim(s->ending.message);
 }
 
 bool shim_wants_input(const struct shim *s)

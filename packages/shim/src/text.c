@@ -44,6 +44,16 @@ void text_clean(char *out, size_t size, const uint8_t *from, size_t length)
 	out[used] = 0;
 }
 
+void text_trim(char *text)
+{
+	size_t length = strlen(text), first = length;
+
+	while (first > 0 && ((uint8_t)text[first - 1] & 0xC0) == 0x80)
+		first--;
+	if (first > 0 && sequence((const uint8_t *)text + first - 1, length - (first - 1)) != length - (first - 1))
+		text[first - 1] = 0;
+}
+
 void text_json(char *out, size_t size, const char *from)
 {
 	size_t used = 0;
@@ -64,4 +74,6 @@ void text_json(char *out, size_t size, const char *from)
 		used += length;
 	}
 	out[used] = 0;
+	if (*from)
+		text_trim(out);
 }

@@ -439,6 +439,17 @@ static void test_text(void)
 	CHECK(strcmp(out, "ok ") == 0);
 	text_json(json, sizeof json, "a\"b\\c\nd");
 	CHECK(strcmp(json, "a\\\"b\\\\c\\u000ad") == 0);
+	/* Found by fuzzing: a text that was cut to fit ended in half a character, and the exit file, which is
+	 * JSON, was no UTF-8 then. */
+	text_json(json, 6, "abc\xe2\x82\xac");
+	CHECK(strcmp(json, "abc") == 0);
+	text_json(json, 7, "abc\xe2\x82\xac");
+	CHECK(strcmp(json, "abc\xe2\x82\xac") == 0);
+	strcpy(out, "abc\xe2\x82");
+	text_trim(out);
+	CHECK(strcmp(out, "abc") == 0);
+	text_trim(out);
+	CHECK(strcmp(out, "abc") == 0);
 }
 
 int main(int argc, char **argv)
