@@ -1,5 +1,5 @@
 /** A link has one connection at a time, and a new one replaces the old one: that is how a proxy killed is seen. */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type Connection, RpcError } from '@coracle/wire';
 import type { SessionHost } from './session.ts';
 
@@ -15,7 +15,7 @@ export class LinkSlot {
   }
 
   /** @param closed called once when this connection has ended */
-  take(socket: Socket, closed: () => void = () => {}): void {
+  take(socket: Duplex, closed: () => void = () => {}): void {
     this.#current?.close(new RpcError('aborted', 'another connection has taken the link over'));
     const connection = this.#sessions.begin(socket, {
       manualReceive: false,

@@ -49,6 +49,8 @@ export interface ProcessOptions {
   readonly name: string;
   readonly terminal: boolean;
   readonly stdin: boolean;
+  /** Of stdin, and what is kept of each output; the protocol's window unless given. */
+  readonly windowBytes?: number;
   /** Asked once when the process was killed by a SIGKILL that was not ours: was it for want of memory? */
   outOfMemory(): boolean;
 }
@@ -72,16 +74,16 @@ export class Process {
 
   constructor(options: ProcessOptions) {
     this.#options = options;
-    const { number } = options;
+    const { number, windowBytes = STREAM_WINDOW_BYTES } = options;
     this.#id = number * 4;
     this.#control = new ReceiveStream(streamId(number, StreamKind.control), CONTROL_WINDOW_BYTES);
-    this.#stdin = new ReceiveStream(streamId(number, StreamKind.stdin), STREAM_WINDOW_BYTES);
+    this.#stdin = new ReceiveStream(streamId(number, StreamKind.stdin), windowBytes);
     const events = {
       ready: (stream: SendStream) => this.#attachment?.connection.schedule(stream),
       room: (stream: SendStream) => this.#outputOf(stream)?.onRoom(),
       stopped: (stream: SendStream) => this.#outputOf(stream)?.onStopped(),
     };
-    const retention = { retentionBytes: STREAM_WINDOW_BYTES };
+    const retention = { retentionBytes: windowBytes };
     this.#stdout = new SendStream(streamId(number, StreamKind.stdout), events, retention);
     this.#stderr = new SendStream(streamId(number, StreamKind.stderr), events, retention);
     if (!options.stdin) this.#stdin.stop();

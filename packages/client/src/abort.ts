@@ -1,5 +1,4 @@
 /** AbortSignal helpers: aborting always ends in an RpcError. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { asRpcError } from '@coracle/wire';
 
 /** What calls accept that may be given up. */
@@ -15,10 +14,12 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 
 /** @throws RpcError cancelled when aborted meanwhile */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
   try {
-    await delay(ms, undefined, signal === undefined ? {} : { signal });
-  } catch (error) {
-    throw asRpcError(signal?.reason ?? error, 'cancelled');
+    await orAbort(promise, signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

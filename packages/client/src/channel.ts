@@ -55,7 +55,14 @@ export interface ChannelOptions {
   readonly stderr: 'pipe' | 'ignore';
   /** True when nobody but this channel ever owns the process: a gap in its output is then a loss. */
   readonly sole: boolean;
+  /** What is kept of each stream at most; the protocol's window unless given. */
+  readonly windowBytes?: number;
+  /** What each Node stream buffers besides. */
+  readonly bufferBytes?: number;
 }
+
+/** As Node's sockets and files have it. */
+const BUFFER_BYTES = 64 * 1024;
 
 export class Channel {
   readonly handle: ProcessHandle;
@@ -86,6 +93,7 @@ export class Channel {
     this.handle = handle;
     this.#options = options;
     this.#onSettled = onSettled;
+    const { windowBytes = STREAM_WINDOW_BYTES, bufferBytes = BUFFER_BYTES } = options;
     const id = (kind: StreamKind): number => streamId(handle.process, kind);
     const ready = (stream: SendStream): void => this.#connection?.schedule(stream);
     this.#control = new ControlQueue(id(StreamKind.control), ready);
@@ -96,16 +104,20 @@ export class Channel {
         room: () => this.stdin.advance(),
         stopped: () => this.stdin.broken('the process has closed its stdin'),
       },
-      { retentionBytes: STREAM_WINDOW_BYTES },
+      { retentionBytes: windowBytes },
     );
-    this.stdin = new InputStream(this.#stdinSend);
+    this.stdin = new InputStream(this.#stdinSend, bufferBytes);
     if (!handle.stdin && !handle.terminal) this.stdin.broken('the process was started without stdin');
     const output = (kind: StreamKind, mode: 'pipe' | 'ignore'): [ReceiveStream, OutputStream] => {
-      const receive = new ReceiveStream(id(kind), STREAM_WINDOW_BYTES);
-      const stream = new OutputStream(receive, {
-        send: (frame) => this.#connection?.sendEncoded(frame),
-        changed: () => this.#settleWhenComplete(),
-      });
+      const receive = new ReceiveStream(id(kind), windowBytes);
+      const stream = new OutputStream(
+        receive,
+        {
+          send: (frame) => this.#connection?.sendEncoded(frame),
+          changed: () => this.#settleWhenComplete(),
+        },
+        bufferBytes,
+      );
       if (mode === 'ignore') receive.stop();
       return [receive, stream];
     };

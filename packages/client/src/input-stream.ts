@@ -5,8 +5,6 @@
 import { Writable } from 'node:stream';
 import { RpcError, type SendStream } from '@coracle/wire';
 
-const HIGH_WATER_BYTES = 64 * 1024;
-
 type Callback = (error?: Error | null) => void;
 
 /** As Node reports writing to a pipe whose reader is gone. */
@@ -22,8 +20,8 @@ export class InputStream extends Writable {
   #ending: Callback | undefined;
   #broken: Error | undefined;
 
-  constructor(send: SendStream) {
-    super({ highWaterMark: HIGH_WATER_BYTES });
+  constructor(send: SendStream, bufferBytes: number) {
+    super({ highWaterMark: bufferBytes });
     this.#send = send;
     // As with outputs: whoever writes learns it from the callback, and wait() tells how the process ended.
     this.on('error', () => undefined);

@@ -1,5 +1,6 @@
 /** One connection to the proxy: connect, greet, bind (docs/protocol.md, sections 1 and 7). */
 import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import {
   asRpcError,
   type ClosedBy,
@@ -12,6 +13,13 @@ import {
   violation,
 } from '@coracle/wire';
 import { throwIfAborted } from './abort.ts';
+
+/** Where the proxy is. */
+export interface ProxyPlace {
+  readonly socketPath: string;
+  /** Makes a transport to the proxy; a connection to `socketPath` unless given. */
+  readonly connect?: (() => Duplex) | undefined;
+}
 
 export interface LinkEvents {
   frame(frame: Frame): void;
@@ -33,14 +41,15 @@ export type LinkAttempt = { readonly connection: Connection } | LinkEnd;
  * @throws RpcError cancelled
  */
 export async function openLink(
-  socketPath: string,
+  place: ProxyPlace,
   sandboxId: string,
   events: LinkEvents,
   signal: AbortSignal | undefined,
 ): Promise<LinkAttempt> {
   throwIfAborted(signal);
   const { promise, resolve, reject } = Promise.withResolvers<LinkAttempt>();
-  const socket = connect(socketPath);
+  const { socketPath } = place;
+  const socket = place.connect?.() ?? connect(socketPath);
   let nobodyListens = false;
   // First in line, so that it is known when the connection hears of the same error.
   socket.once('error', (error: NodeJS.ErrnoException) => {

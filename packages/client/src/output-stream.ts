@@ -6,8 +6,6 @@
 import { Readable } from 'node:stream';
 import type { ReceiveStream } from '@coracle/wire';
 
-/** What the Readable itself buffers. */
-const HIGH_WATER_BYTES = 64 * 1024;
 /**
  * Payloads are views of what a socket read, 64 KiB at most. Smaller ones are gathered in blocks: a peer that
  * sends single bytes to a stuck reader would otherwise pin 64 KiB with each.
@@ -37,8 +35,9 @@ export class OutputStream extends Readable {
   #ended = false;
   #failure: Error | undefined;
 
-  constructor(receive: ReceiveStream, events: OutputStreamEvents) {
-    super({ highWaterMark: HIGH_WATER_BYTES });
+  /** @param bufferBytes what the Readable itself buffers */
+  constructor(receive: ReceiveStream, events: OutputStreamEvents, bufferBytes: number) {
+    super({ highWaterMark: bufferBytes });
     this.#receive = receive;
     this.#events = events;
     // An error that nobody listens for must not end the program: wait() reports what happened.

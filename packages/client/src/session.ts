@@ -25,10 +25,9 @@ import {
 } from '@coracle/wire';
 import { orAbort, sleep } from './abort.ts';
 import { Channel, type ChannelOptions, type ProcessHandle } from './channel.ts';
-import { type LinkEnd, openLink } from './link.ts';
+import { type LinkEnd, openLink, type ProxyPlace } from './link.ts';
 
-export interface SessionOptions {
-  readonly socketPath: string;
+export interface SessionOptions extends ProxyPlace {
   /** Starts a proxy when nobody listens on `socketPath`. */
   readonly startProxy?: (() => Promise<void>) | undefined;
 }
@@ -169,7 +168,7 @@ export class Session {
       }
       this.#failures++;
       const attempt = await openLink(
-        this.#options.socketPath,
+        this.#options,
         this.sandboxId,
         { frame: (frame) => this.#frame(frame), lost: (end) => this.#lost(end) },
         signal,

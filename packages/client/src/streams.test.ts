@@ -11,7 +11,11 @@ function output(windowBytes = WINDOW) {
   const receive = new ReceiveStream(22, windowBytes);
   receive.attach(1);
   const sent: Buffer[] = [];
-  const stream = new OutputStream(receive, { send: (frame) => sent.push(frame), changed: () => undefined });
+  const stream = new OutputStream(
+    receive,
+    { send: (frame) => sent.push(frame), changed: () => undefined },
+    64 * 1024,
+  );
   const feed = (bytes: Buffer) => stream.receive(receive.data(receive.expected, bytes));
   return { receive, stream, sent, feed };
 }
@@ -24,7 +28,7 @@ function input(retentionBytes = WINDOW) {
     stopped: () => stream.broken('the test says so'),
   };
   const send = new SendStream(21, events, { retentionBytes });
-  stream = new InputStream(send);
+  stream = new InputStream(send, 64 * 1024);
   const open = (limit = WINDOW) => {
     send.resume(0, limit, 1);
     stream.opened();
