@@ -2,22 +2,20 @@
  * One client of the proxy: greets, binds to a sandbox, and from then on its frames go to that sandbox's link
  * (docs/protocol.md, section 7). Nothing is kept here that the client does not know itself.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { Connection, type Frame, FrameType, frameTypeName, Role, RpcError, violation } from '@coracle/wire';
+import { type Holder, QueueBudget } from './budget.ts';
+import { DataQueue, type Priority } from './data-queue.ts';
 import {
-  Connection,
-  type Frame,
-  FrameType,
-  frameTypeName,
+  INBOUND_SHARE_BYTES,
   MAX_CLIENT_QUEUE_BYTES,
-  Role,
-  RpcError,
-  violation,
-} from '@coracle/wire';
-import { DataQueue } from './data-queue.ts';
-import type { Link, LinkClient } from './link.ts';
-
-/** Above this a client's socket is not read on: its data waits for the guest, and so does the rest of it. */
-const PAUSE_ABOVE_BYTES = 4 * 1024 * 1024;
+  MAX_HOST_INBOUND_BYTES,
+  MAX_HOST_QUEUE_BYTES,
+  MAX_INBOUND_BYTES,
+  MAX_INBOUND_CONTROL_BYTES,
+} from './limits.ts';
+import type { Link } from './link.ts';
+import type { LinkClient } from './link-client.ts';
 
 export interface ClientEvents {
   /** The client asks for a sandbox; throws RpcError when there is none of that id. */
@@ -25,19 +23,38 @@ export interface ClientEvents {
   closed(client: ClientConnection, reason: RpcError): void;
 }
 
+/** What all clients of a proxy share. */
+export interface SharedBudgets {
+  /** What waits for clients. */
+  readonly outbound: QueueBudget;
+  /** What waits for guests; nobody is cut off for it, but read more slowly. */
+  readonly inbound: { bytes: number };
+}
+
+export function sharedBudgets(clients: () => Iterable<Holder>): SharedBudgets {
+  return {
+    outbound: new QueueBudget(MAX_HOST_QUEUE_BYTES, 'all clients of this proxy', clients),
+    inbound: { bytes: 0 },
+  };
+}
+
 export class ClientConnection implements LinkClient {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #connection: Connection;
   readonly #events: ClientEvents;
-  readonly #towardsClient = new DataQueue(false, () => undefined);
-  /** The link's sources for what this client sends: signals and resizes, and everything else. */
-  readonly urgent = new DataQueue(true, () => this.#resumeReading());
-  readonly bulk = new DataQueue(false, () => this.#resumeReading());
+  readonly #budgets: SharedBudgets;
+  readonly #towardsControl = new DataQueue('control', (bytes) => this.#waits(bytes));
+  readonly #towardsBulk = new DataQueue('bulk', (bytes) => this.#waits(bytes));
+  readonly control = this.#inbound('control');
+  readonly urgent = this.#inbound('urgent');
+  readonly bulk = this.#inbound('bulk');
   #paused = false;
+  #ended = false;
   link: Link | undefined;
 
-  constructor(socket: Socket, events: ClientEvents) {
+  constructor(socket: Duplex, events: ClientEvents, budgets = sharedBudgets(() => [this])) {
     this.#socket = socket;
+    this.#budgets = budgets;
     this.#events = events;
     this.#connection = new Connection(
       socket,
@@ -49,11 +66,17 @@ export class ClientConnection implements LinkClient {
         },
         frame: (frame) => this.#handle(frame),
         closed: (reason) => {
+          this.#ended = true;
           this.#events.closed(this, reason);
+          for (const queue of [this.#towardsControl, this.#towardsBulk]) queue.clear();
           this.link?.removeClient(this);
         },
       },
     );
+  }
+
+  get queuedBytes(): number {
+    return this.#towardsControl.bytes + this.#towardsBulk.bytes;
   }
 
   /** The sandbox's agent has answered. */
@@ -61,31 +84,34 @@ export class ClientConnection implements LinkClient {
     this.#connection.send({ type: FrameType.BOUND });
   }
 
-  /** Forwards a frame of the agent as it came. */
-  forward(frame: Frame): void {
-    if (frame.type === FrameType.DATA) {
-      this.#towardsClient.push(frame.encoded);
-      this.#connection.schedule(this.#towardsClient);
-    } else {
-      this.#connection.sendEncoded(frame.encoded);
-    }
-    if (this.#towardsClient.bytes + this.#connection.queuedBytes > MAX_CLIENT_QUEUE_BYTES) {
-      this.close(
-        new RpcError(
-          'resource_exhausted',
-          `more than ${MAX_CLIENT_QUEUE_BYTES} bytes wait for this client to read them`,
-        ),
-      );
-    }
+  forward(frame: Frame, bulk: boolean): void {
+    this.#push(bulk ? this.#towardsBulk : this.#towardsControl, frame.encoded);
   }
 
-  /** Sends an encoded control frame of the proxy's own. */
   send(frame: Buffer): void {
-    this.#connection.sendEncoded(frame);
+    this.#push(this.#towardsControl, frame);
+  }
+
+  cutOff(limitBytes: number, whose: string): void {
+    this.close(
+      new RpcError('resource_exhausted', `more than ${limitBytes} bytes wait for ${whose} to read them`),
+    );
   }
 
   close(reason: RpcError): void {
     this.#connection.close(reason);
+  }
+
+  #push(queue: DataQueue, frame: Buffer): void {
+    if (this.#ended) return;
+    queue.push(frame);
+    this.#connection.schedule(queue);
+    if (this.queuedBytes > MAX_CLIENT_QUEUE_BYTES) this.cutOff(MAX_CLIENT_QUEUE_BYTES, 'this client');
+  }
+
+  #waits(bytes: number): void {
+    this.link?.outbound.add(bytes);
+    this.#budgets.outbound.add(bytes);
   }
 
   #handle(frame: Frame): void {
@@ -97,18 +123,37 @@ export class ClientConnection implements LinkClient {
     const handle = fromClient[frame.type];
     if (handle === undefined) throw violation(`${frameTypeName(frame.type)} from a client`);
     if (this.link === undefined) throw violation(`${frameTypeName(frame.type)} before BIND`);
+    if (!this.link.isOpen) throw violation(`${frameTypeName(frame.type)} before BOUND`);
     handle(this.link, this, frame);
-    this.#pauseReading();
+  }
+
+  get #inboundBytes(): number {
+    return this.control.bytes + this.urgent.bytes + this.bulk.bytes;
+  }
+
+  #inbound(priority: Priority): DataQueue {
+    return new DataQueue(priority, (bytes) => {
+      this.#budgets.inbound.bytes += bytes;
+      if (bytes > 0) this.#pauseReading();
+      else this.#resumeReading();
+    });
+  }
+
+  /** How full its share of what waits for guests is: above 1 the socket is not read on. */
+  get #fill(): number {
+    const crowded = this.#budgets.inbound.bytes > MAX_HOST_INBOUND_BYTES;
+    const allowed = crowded ? INBOUND_SHARE_BYTES : MAX_INBOUND_BYTES;
+    return Math.max(this.#inboundBytes / allowed, this.control.bytes / MAX_INBOUND_CONTROL_BYTES);
   }
 
   #pauseReading(): void {
-    if (this.#paused || this.bulk.bytes + this.urgent.bytes <= PAUSE_ABOVE_BYTES) return;
+    if (this.#paused || this.#fill <= 1) return;
     this.#paused = true;
     this.#socket.pause();
   }
 
   #resumeReading(): void {
-    if (!this.#paused || this.bulk.bytes + this.urgent.bytes > PAUSE_ABOVE_BYTES / 2) return;
+    if (!this.#paused || this.#fill > 0.5) return;
     this.#paused = false;
     this.#socket.resume();
   }

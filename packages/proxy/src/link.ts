@@ -3,43 +3,28 @@
  * state there is: which client owns which process, and whose request has which number on the link.
  * When the link ends, its clients are told to come again; they bring everything that is needed.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import {
   asRpcError,
   Connection,
   encodeFrame,
-  encodeMessage,
   type Frame,
   FrameType,
   frameTypeName,
-  MAX_REQUESTS,
   MORE,
-  Response,
   Role,
-  RpcError,
+  type RpcError,
   StreamKind,
   splitStreamId,
   violation,
 } from '@coracle/wire';
-import type { DataQueue } from './data-queue.ts';
+import { Attachments } from './attachments.ts';
+import { QueueBudget } from './budget.ts';
+import { DataQueue } from './data-queue.ts';
 import type { DialledTransport } from './dial.ts';
-
-/** What a link needs of a client. */
-export interface LinkClient {
-  link: Link | undefined;
-  /** What this client sends: signals and resizes, and everything else. */
-  readonly urgent: DataQueue;
-  readonly bulk: DataQueue;
-  bound(): void;
-  forward(frame: Frame): void;
-  send(frame: Buffer): void;
-  close(reason: RpcError): void;
-}
-
-interface RoutedRequest {
-  readonly client: LinkClient;
-  readonly clientId: number;
-}
+import { MAX_SANDBOX_QUEUE_BYTES } from './limits.ts';
+import type { LinkClient } from './link-client.ts';
+import { RequestRoutes, type RoutedRequest } from './request-routes.ts';
 
 export class Link {
   readonly sandboxId: string;
@@ -47,14 +32,13 @@ export class Link {
   #connection: Connection | undefined;
   #closed = false;
   readonly #onClosed: (link: Link, reason: RpcError) => void;
+  /** What waits for all clients of this sandbox. */
+  readonly outbound = new QueueBudget(MAX_SANDBOX_QUEUE_BYTES, "this sandbox's clients", () => this.#clients);
   readonly #clients = new Set<LinkClient>();
-  /** Process id (4p) → the client that attached last. */
-  readonly #owners = new Map<number, LinkClient>();
-  /** Request id on the link → whose it is. */
-  readonly #requests = new Map<number, RoutedRequest>();
-  /** The same the other way round: a client's request id → the id on the link. */
-  readonly #linkIds = new Map<LinkClient, Map<number, number>>();
-  #lastRequestId = 0;
+  readonly #attachments = new Attachments();
+  readonly #requests = new RequestRoutes((client, route) => this.#cancelBehind(client, route));
+  /** CANCEL for those who have gone: behind a part of theirs that is about to be sent. */
+  readonly #farewells = new DataQueue('control', () => undefined);
 
   /**
    * Greets at once on a transport that is there (a socket may still be connecting), or as soon as it is: clients may
@@ -62,7 +46,7 @@ export class Link {
    */
   constructor(
     sandboxId: string,
-    transport: Socket | Promise<DialledTransport>,
+    transport: Duplex | Promise<DialledTransport>,
     onClosed: (link: Link, reason: RpcError) => void,
   ) {
     this.sandboxId = sandboxId;
@@ -105,22 +89,25 @@ export class Link {
     return this.#clients;
   }
 
+  /** The agent has answered the preamble. */
+  get isOpen(): boolean {
+    return this.#connection?.isOpen ?? false;
+  }
+
   addClient(client: LinkClient): void {
     client.link = this;
     this.#clients.add(client);
-    this.#linkIds.set(client, new Map());
     if (this.#connection?.isOpen) client.bound();
   }
 
   removeClient(client: LinkClient): void {
     this.#clients.delete(client);
-    for (const [process, owner] of this.#owners) if (owner === client) this.#owners.delete(process);
-    for (const linkId of this.#linkIds.get(client)?.values() ?? []) {
-      this.#requests.delete(linkId);
-      this.#connection?.send({ type: FrameType.CANCEL, id: linkId });
-    }
-    this.#linkIds.delete(client);
     client.link = undefined;
+    // Whoever takes its place says everything again.
+    for (const queue of [client.control, client.urgent, client.bulk]) queue.clear();
+    this.#attachments.removeClient(client);
+    for (const route of this.#requests.removeClient(client)) this.#farewells.push(cancelOf(route));
+    this.#connection?.schedule(this.#farewells);
   }
 
   /** Ends the link; its clients are the caller's to close. */
@@ -130,75 +117,57 @@ export class Link {
   }
 
   request(client: LinkClient, frame: Frame): void {
-    const ids = this.#linkIds.get(client) as Map<number, number>;
-    let linkId = ids.get(frame.id);
-    if (linkId === undefined) {
-      if (this.#requests.size >= MAX_REQUESTS) {
-        refuseRequest(client, frame);
-        return;
-      }
-      do this.#lastRequestId = this.#lastRequestId >= 0xffff_ffff ? 1 : this.#lastRequestId + 1;
-      while (this.#requests.has(this.#lastRequestId));
-      linkId = this.#lastRequestId;
-      ids.set(frame.id, linkId);
-      this.#requests.set(linkId, { client, clientId: frame.id });
-    }
-    this.#connection?.sendEncoded(withId(frame, linkId));
+    const route = this.#requests.part(client, frame);
+    if (route) this.#push(route.large ? client.bulk : client.control, withId(frame, route.linkId));
   }
 
   cancel(client: LinkClient, clientId: number): void {
-    const ids = this.#linkIds.get(client) as Map<number, number>;
-    const linkId = ids.get(clientId);
-    if (linkId === undefined) return;
-    ids.delete(clientId);
-    this.#requests.delete(linkId);
-    this.#connection?.send({ type: FrameType.CANCEL, id: linkId });
+    const route = this.#requests.cancel(client, clientId);
+    if (route) this.#cancelBehind(client, route);
   }
 
-  /** The last client to attach owns the process. */
+  /** CANCEL must not overtake the parts of its request. */
+  #cancelBehind(client: LinkClient, route: RoutedRequest): void {
+    this.#push(route.large ? client.bulk : client.control, cancelOf(route));
+  }
+
   attach(client: LinkClient, frame: Frame): void {
     if (splitStreamId(frame.id).kind !== StreamKind.control)
       throw violation(`ATTACH to stream ${frame.id}, which is no process id`);
-    const former = this.#owners.get(frame.id);
-    if (former !== undefined && former !== client)
-      former.send(encodeFrame({ type: FrameType.DETACHED, id: frame.id }));
-    this.#owners.set(frame.id, client);
-    this.#connection?.sendEncoded(frame.encoded);
+    if (frame.generation === 0) throw violation('ATTACH with generation 0');
+    if (this.#attachments.begin(client, frame)) this.#push(client.control, frame.encoded);
   }
 
   data(client: LinkClient, frame: Frame): void {
-    if (!this.#owns(client, frame.id)) return;
-    const queue = frame.id % 4 === 0 ? client.urgent : client.bulk;
-    queue.push(frame.encoded);
-    this.#connection?.schedule(queue);
+    if (!this.#allows(client, frame)) return;
+    this.#push(frame.id % 4 === 0 ? client.urgent : client.bulk, frame.encoded);
   }
 
   control(client: LinkClient, frame: Frame): void {
-    if (this.#owns(client, frame.id)) this.#connection?.sendEncoded(frame.encoded);
+    if (this.#allows(client, frame)) this.#push(client.control, frame.encoded);
   }
 
-  #owns(client: LinkClient, streamId: number): boolean {
-    return this.#owners.get(splitStreamId(streamId).process * 4) === client;
+  #push(queue: DataQueue, frame: Buffer): void {
+    queue.push(frame);
+    this.#connection?.schedule(queue);
+  }
+
+  #allows(client: LinkClient, frame: Frame): boolean {
+    return this.#attachments.allows(client, splitStreamId(frame.id).process * 4, frame.generation);
   }
 
   #fromAgent(frame: Frame): void {
     if (frame.type === FrameType.RESPONSE) {
-      this.#response(frame);
+      const route = this.#requests.answerPart(frame);
+      if (route?.client === undefined) return;
+      withId(frame, route.clientId);
+      route.client.forward(frame, (frame.flags & MORE) !== 0 || route.answerBytes > frame.payload.length);
       return;
     }
     if (!streamFrames.has(frame.type)) throw violation(`${frameTypeName(frame.type)} from the agent`);
     // A frame without an owner was sent before its client went away; whoever attaches gets it again.
-    this.#owners.get(splitStreamId(frame.id).process * 4)?.forward(frame);
-  }
-
-  #response(frame: Frame): void {
-    const request = this.#requests.get(frame.id);
-    if (request === undefined) return;
-    if ((frame.flags & MORE) === 0) {
-      this.#requests.delete(frame.id);
-      this.#linkIds.get(request.client)?.delete(request.clientId);
-    }
-    request.client.send(withId(frame, request.clientId));
+    const processId = splitStreamId(frame.id).process * 4;
+    this.#attachments.receiver(frame, processId)?.forward(frame, frame.type === FrameType.DATA);
   }
 }
 
@@ -218,14 +187,6 @@ function withId(frame: Frame, id: number): Buffer {
   return frame.encoded;
 }
 
-function refuseRequest(client: LinkClient, frame: Frame): void {
-  if ((frame.flags & MORE) !== 0) return;
-  const error = new RpcError(
-    'resource_exhausted',
-    `more than ${MAX_REQUESTS} requests wait for this sandbox`,
-  );
-  const response = Response.encode({
-    error: { code: error.number, message: error.reason, cause: '' },
-  }).finish();
-  for (const bytes of encodeMessage(FrameType.RESPONSE, frame.id, response)) client.send(bytes);
+function cancelOf(route: RoutedRequest): Buffer {
+  return encodeFrame({ type: FrameType.CANCEL, id: route.linkId });
 }

@@ -107,6 +107,12 @@ function only<T>(items: readonly T[]): T {
 
 const attachPayload = Buffer.alloc(48);
 
+/** The agent takes the attachment: only then does the proxy give the process to the client. */
+function accept(link: Peer, attach: Frame): void {
+  const { id, generation } = attach;
+  link.send({ type: FrameType.ATTACHED, id, generation, payload: Buffer.alloc(48) });
+}
+
 test('all clients of a sandbox share one link, and requests come back to who asked', async () => {
   const agent = await startAgent('a');
   const [one, two] = [await bind('a'), await bind('a')];
@@ -128,11 +134,11 @@ test('frames of a process go to the client that attached last, and the former on
   const [one, two] = [await bind('a'), await bind('a')];
   const link = only(agent.peers);
   one.send({ type: FrameType.ATTACH, id: 20, generation: 1, payload: attachPayload });
-  await link.got(FrameType.ATTACH, 1);
+  accept(link, await link.got(FrameType.ATTACH, 1));
   link.send({ type: FrameType.DATA, id: 22, generation: 1, offset: 0, payload: Buffer.from('x') });
   await one.got(FrameType.DATA);
   two.send({ type: FrameType.ATTACH, id: 20, generation: 2, payload: attachPayload });
-  await link.got(FrameType.ATTACH, 2);
+  accept(link, await link.got(FrameType.ATTACH, 2));
   expect((await one.got(FrameType.DETACHED)).id).toBe(20);
   link.send({ type: FrameType.WINDOW, id: 21, generation: 2, offset: 3, payload: encodeWindow(9) });
   const window = await two.got(FrameType.WINDOW);
@@ -206,7 +212,7 @@ test('a client that does not read is cut off before it costs more than its share
   const client = await bind('a');
   client.send({ type: FrameType.ATTACH, id: 4, generation: 1, payload: attachPayload });
   const link = only(agent.peers);
-  await link.got(FrameType.ATTACH);
+  accept(link, await link.got(FrameType.ATTACH));
   client.socket.pause();
   const payload = Buffer.alloc(32_000);
   for (let at = 0; at < 40e6; at += payload.length)

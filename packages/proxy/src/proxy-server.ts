@@ -5,10 +5,12 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import type { Duplex } from 'node:stream';
 import { type Lock, peerCredentials, tryLockFile } from '@coracle/sys';
-import { RpcError } from '@coracle/wire';
-import { ClientConnection } from './client-connection.ts';
+import { Connection, Role, RpcError } from '@coracle/wire';
+import { ClientConnection, sharedBudgets } from './client-connection.ts';
 import { DialError, dialLink } from './dial.ts';
+import { MAX_TURNED_AWAY, maxClients } from './limits.ts';
 import { Link } from './link.ts';
 
 /** As in BIND: docs/protocol.md, section 2. */
@@ -19,6 +21,10 @@ export interface ProxyOptions {
   readonly sandboxes: string;
   /** When given, only this sandbox is served: one proxy per sandbox, for isolation. */
   readonly only?: string;
+  /** At most this many clients at a time; as many as there are descriptors for, unless given. */
+  readonly maxClients?: number;
+  /** How the agent of a sandbox is reached; by the address in its folder unless given. */
+  readonly dial?: typeof dialLink;
   /** Told what happens; user data never passes through here. */
   readonly log?: ProxyLog;
 }
@@ -32,7 +38,13 @@ export interface ProxyLog {
 export class ProxyServer {
   readonly #options: ProxyOptions;
   readonly #links = new Map<string, Link>();
-  readonly #clients = new Set<ClientConnection>();
+  /** Those that are not bound yet, oldest first, and those that are. */
+  readonly #unbound = new Set<ClientConnection>();
+  readonly #bound = new Set<ClientConnection>();
+  /** Connections that are being told that there is no room. */
+  #turnedAway = 0;
+  readonly #maxClients: number;
+  readonly #budgets = sharedBudgets(() => this.#bound);
   readonly #server = net.createServer({ allowHalfOpen: false }, (socket) => this.#accept(socket));
   #lock: Lock | undefined;
   /** Called when the last client has gone. */
@@ -40,15 +52,16 @@ export class ProxyServer {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    this.#maxClients = options.maxClients ?? maxClients();
   }
 
   get idle(): boolean {
-    return this.#clients.size === 0;
+    return this.#unbound.size + this.#bound.size === 0;
   }
 
   /** For status output. */
   counters(): { clients: number; links: number } {
-    return { clients: this.#clients.size, links: this.#links.size };
+    return { clients: this.#unbound.size + this.#bound.size, links: this.#links.size };
   }
 
   /**
@@ -83,7 +96,7 @@ export class ProxyServer {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const reason = new RpcError('aborted', 'the proxy is closing');
-    for (const client of [...this.#clients]) client.close(reason);
+    for (const client of [...this.#unbound, ...this.#bound]) client.close(reason);
     for (const link of [...this.#links.values()]) link.close(reason);
     await closed;
     this.#lock?.release();
@@ -96,19 +109,57 @@ export class ProxyServer {
       socket.destroy();
       return;
     }
-    this.#clients.add(
-      new ClientConnection(socket, {
-        bind: (client, sandboxId) => this.#bind(client, sandboxId),
-        closed: (client, reason) => {
-          this.#options.log?.debug(
-            { sandbox: client.link?.sandboxId, reason: reason.message },
-            'client closed',
-          );
-          this.#clients.delete(client);
-          if (this.#clients.size === 0) this.onIdle?.();
+    this.accept(socket);
+  }
+
+  /** A client has come on a transport whose other end may use this proxy. */
+  accept(transport: Duplex): void {
+    if (this.#unbound.size + this.#bound.size >= this.#maxClients && !this.#evictUnbound()) {
+      this.#turnAway(transport);
+      return;
+    }
+    this.#unbound.add(
+      new ClientConnection(
+        transport,
+        {
+          bind: (client, sandboxId) => this.#bind(client, sandboxId),
+          closed: (client, reason) => {
+            const sandbox = client.link?.sandboxId;
+            this.#options.log?.debug({ sandbox, reason: reason.message }, 'client closed');
+            this.#unbound.delete(client);
+            this.#bound.delete(client);
+            if (this.idle) this.onIdle?.();
+          },
         },
-      }),
+        this.#budgets,
+      ),
     );
+  }
+
+  /** Somebody who has connected and says nothing must not keep others out. */
+  #evictUnbound(): boolean {
+    const [oldest] = this.#unbound;
+    oldest?.close(this.#full());
+    return oldest !== undefined;
+  }
+
+  /** A client understands an answer only after the preambles. */
+  #turnAway(transport: Duplex): void {
+    if (this.#turnedAway >= MAX_TURNED_AWAY) {
+      transport.destroy();
+      return;
+    }
+    this.#turnedAway++;
+    transport.once('close', () => this.#turnedAway--);
+    const connection: Connection = new Connection(
+      transport,
+      { role: Role.proxy, opener: false },
+      { open: () => connection.close(this.#full()), frame: () => undefined, closed: () => undefined },
+    );
+  }
+
+  #full(): RpcError {
+    return new RpcError('resource_exhausted', `this proxy has ${this.#maxClients} clients already`);
   }
 
   #bind(client: ClientConnection, sandboxId: string): void {
@@ -119,23 +170,26 @@ export class ProxyServer {
     if (only !== undefined && only !== sandboxId) {
       throw new RpcError('permission_denied', `this proxy serves sandbox ${only} only`);
     }
-    let link = this.#links.get(sandboxId);
-    if (link === undefined) {
-      link = this.#open(sandboxId, path.join(sandboxes, sandboxId));
-    }
+    const link = this.#links.get(sandboxId) ?? this.#open(sandboxId, path.join(sandboxes, sandboxId));
+    this.#unbound.delete(client);
+    this.#bound.add(client);
     link.addClient(client);
   }
 
   #open(sandboxId: string, folder: string): Link {
     const dialling = new AbortController();
     const { log } = this.#options;
-    const link = new Link(sandboxId, dialLink(sandboxId, folder, dialling.signal), (ended, reason) => {
-      dialling.abort(reason);
-      this.#links.delete(sandboxId);
-      log?.info({ sandbox: sandboxId, reason: reason.message }, 'link closed');
-      const told = reasonForClients(sandboxId, reason);
-      for (const client of [...ended.clients]) client.close(told);
-    });
+    const link = new Link(
+      sandboxId,
+      (this.#options.dial ?? dialLink)(sandboxId, folder, dialling.signal),
+      (ended, reason) => {
+        dialling.abort(reason);
+        this.#links.delete(sandboxId);
+        log?.info({ sandbox: sandboxId, reason: reason.message }, 'link closed');
+        const told = reasonForClients(sandboxId, reason);
+        for (const client of [...ended.clients]) client.close(told);
+      },
+    );
     this.#links.set(sandboxId, link);
     log?.info({ sandbox: sandboxId }, 'link opened');
     return link;

@@ -15,10 +15,14 @@ export const STREAM_WINDOW_BYTES = 1024 * 1024;
 export const CONTROL_WINDOW_BYTES = 1024;
 /** What is in the transport's queue can no longer be overtaken by control frames. */
 export const TRANSPORT_QUEUE_BYTES = 64 * 1024;
-/** Requests under way at a time on one connection. */
+/** Requests under way at a time on one client's connection. */
 export const MAX_REQUESTS = 256;
-/** What may wait for a client that does not take its frames. */
-export const MAX_CLIENT_QUEUE_BYTES = 16 * 1024 * 1024;
+/** The same on the link of a sandbox, which its clients share: one of them can't use up all. */
+export const MAX_LINK_REQUESTS = 1024;
+/** Methods that an agent runs at a time, cancelled ones that run to their end included. */
+export const MAX_RUNNING_CALLS = 1024;
+/** All unfinished messages of one connection together: eight of the largest. */
+export const MAX_UNFINISHED_BYTES = 32 * 1024 * 1024;
 /** Results kept for repeated idempotency keys. */
 export const REMEMBERED_CALLS = 1024;
 export const MAX_PROCESS_NUMBER = 2 ** 30 - 1;

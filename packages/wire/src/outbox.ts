@@ -7,6 +7,8 @@ import { MAX_FRAME_BYTES, TRANSPORT_QUEUE_BYTES } from './limits.ts';
 
 /** Something that has DATA to send when asked: a SendStream, or the proxy's queue of one client. */
 export interface FrameSource {
+  /** Goes before urgent sources too: control frames of many clients, which take turns. */
+  readonly control?: boolean;
   /** Goes before other sources: control streams. */
   readonly urgent: boolean;
   /** A whole encoded frame, or undefined when there is none for now. */
@@ -23,6 +25,8 @@ export class Outbox {
   /** Control frames before this index were sent: taking from the front must not move the rest each time. */
   #controlFirst = 0;
   #controlBytes = 0;
+  /** Sources by what goes first: control, urgent, the others. */
+  #controls: FrameSource[] = [];
   #urgent: FrameSource[] = [];
   #turns: FrameSource[] = [];
   readonly #scheduled = new Set<FrameSource>();
@@ -57,7 +61,7 @@ export class Outbox {
   schedule(source: FrameSource): void {
     if (this.#closed || this.#scheduled.has(source)) return;
     this.#scheduled.add(source);
-    (source.urgent ? this.#urgent : this.#turns).push(source);
+    (source.control ? this.#controls : source.urgent ? this.#urgent : this.#turns).push(source);
     this.#queuePump();
   }
 
@@ -67,6 +71,7 @@ export class Outbox {
     this.#controlFirst = 0;
     this.#controlBytes = 0;
     this.#held = undefined;
+    this.#controls = [];
     this.#urgent = [];
     this.#turns = [];
     this.#scheduled.clear();
@@ -134,7 +139,11 @@ export class Outbox {
       this.#controlBytes -= control.length;
       return control;
     }
-    const frame = this.#held ?? this.#pullFrom(this.#urgent) ?? this.#pullFrom(this.#turns);
+    const frame =
+      this.#held ??
+      this.#pullFrom(this.#controls) ??
+      this.#pullFrom(this.#urgent) ??
+      this.#pullFrom(this.#turns);
     // A frame that does not fit into this write is the first of the next one.
     this.#held = undefined;
     if (frame !== undefined && frame.length > most) {

@@ -4,18 +4,19 @@
  */
 import { type AgentHandlers, type AgentMethod, agentMethods } from './agent-service.ts';
 import type { Connection } from './connection.ts';
-import { asRpcError, RpcError, violation } from './errors.ts';
+import { asRpcError, isRpcError, RpcError, violation } from './errors.ts';
 import { type Frame, FrameType } from './frame.ts';
 import { Request, Response } from './gen/coracle/v1/link.ts';
 import {
   MAX_KEY_BYTES,
+  MAX_LINK_REQUESTS,
   MAX_MESSAGE_BYTES,
-  MAX_REQUESTS,
+  MAX_RUNNING_CALLS,
   MAX_TIMER_MS,
   REMEMBERED_BYTES,
   REMEMBERED_CALLS,
 } from './limits.ts';
-import { encodeMessage, MessageAssembler } from './message.ts';
+import { MessageAssembler, sendMessage } from './message.ts';
 
 const methodsByName = new Map<string, AgentMethod>(
   Object.entries(agentMethods).map(([key, method]) => [method.name, key as AgentMethod]),
@@ -37,12 +38,14 @@ interface Call {
 
 export class RequestServer {
   readonly #handlers: AgentHandlers;
-  readonly #assembler = new MessageAssembler(MAX_REQUESTS);
+  readonly #assembler = new MessageAssembler(MAX_LINK_REQUESTS);
   readonly #calls = new Map<string, Call>();
   /** Requests of the present connection that are not answered, with how to stop waiting. */
   readonly #waiting = new Map<number, () => void>();
   /** Of all results in `#calls`. */
   #rememberedBytes = 0;
+  /** Methods under way, those that nobody waits for included. */
+  #running = 0;
   #connection: Connection | undefined;
 
   constructor(handlers: AgentHandlers) {
@@ -67,12 +70,21 @@ export class RequestServer {
     if (frame.type === FrameType.CANCEL) {
       this.#assembler.forget(frame.id);
       this.#waiting.get(frame.id)?.();
+      // The proxy counts a request until it is answered.
+      this.#refuse(frame.id, new RpcError('cancelled', 'the request was cancelled'));
       return;
     }
-    const bytes = this.#assembler.add(frame);
+    let bytes: Buffer | undefined;
+    try {
+      bytes = this.#assembler.add(frame);
+    } catch (error) {
+      if (!isRpcError(error) || error.code !== 'resource_exhausted') throw error;
+      this.#refuse(frame.id, error);
+    }
     if (bytes === undefined) return;
     if (this.#waiting.has(frame.id)) throw violation(`request id ${frame.id} is in use`);
-    if (this.#waiting.size >= MAX_REQUESTS) throw violation(`more than ${MAX_REQUESTS} requests at a time`);
+    if (this.#waiting.size >= MAX_LINK_REQUESTS)
+      throw violation(`more than ${MAX_LINK_REQUESTS} requests at a time`);
     let request: Request;
     try {
       request = Request.decode(bytes);
@@ -82,7 +94,7 @@ export class RequestServer {
       const refusal = new RpcError('invalid_argument', `request ${frame.id} is no valid Request message`, {
         cause: error,
       });
-      this.#respond(this.#connection, frame.id, encodeError(refusal));
+      this.#refuse(frame.id, refusal);
       return;
     }
     this.#answer(frame.id, request);
@@ -138,7 +150,7 @@ export class RequestServer {
       waiting: 0,
       finished: false,
       bytes: 0,
-      result: this.#run(request, abort.signal)
+      result: this.#runCounted(request, abort.signal)
         .catch((error: unknown) => encodeError(asRpcError(error)))
         .then((response) => {
           const result =
@@ -157,6 +169,18 @@ export class RequestServer {
       this.#forgetOldCalls();
     }
     return call;
+  }
+
+  /** As `#run`, counted. */
+  async #runCounted(request: Request, signal: AbortSignal): Promise<Uint8Array> {
+    if (this.#running >= MAX_RUNNING_CALLS)
+      throw new RpcError('resource_exhausted', `this agent runs ${MAX_RUNNING_CALLS} requests already`);
+    this.#running++;
+    try {
+      return await this.#run(request, signal);
+    } finally {
+      this.#running--;
+    }
   }
 
   async #run(request: Request, signal: AbortSignal): Promise<Uint8Array> {
@@ -194,7 +218,11 @@ export class RequestServer {
   }
 
   #respond(connection: Connection | undefined, id: number, response: Uint8Array): void {
-    for (const frame of encodeMessage(FrameType.RESPONSE, id, response)) connection?.sendEncoded(frame);
+    if (connection) sendMessage(connection, FrameType.RESPONSE, id, response);
+  }
+
+  #refuse(id: number, error: RpcError): void {
+    this.#respond(this.#connection, id, encodeError(error));
   }
 }
 

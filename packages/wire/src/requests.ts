@@ -5,11 +5,11 @@
 import { randomUUID } from 'node:crypto';
 import { type AgentMethod, type AgentRequest, type AgentResponse, agentMethods } from './agent-service.ts';
 import type { Connection } from './connection.ts';
-import { asRpcError, codeName, RpcError } from './errors.ts';
+import { asRpcError, codeName, isRpcError, RpcError } from './errors.ts';
 import { type Frame, FrameType } from './frame.ts';
 import { Request, Response } from './gen/coracle/v1/link.ts';
 import { MAX_REQUESTS, MAX_TIMER_MS } from './limits.ts';
-import { encodeMessage, MessageAssembler } from './message.ts';
+import { MessageAssembler, sendMessage } from './message.ts';
 
 export interface CallOptions {
   /** Aborting rejects with `cancelled`; a request that changes something may still take effect. */
@@ -21,6 +21,8 @@ export interface CallOptions {
 interface Pending {
   readonly request: { method: string; payload: Uint8Array; idempotencyKey: string };
   readonly deadlineAt: number | undefined;
+  /** Sends CANCEL on the present connection, if it was sent there. */
+  cancel: () => void;
   settle(result: Buffer | RpcError): void;
 }
 
@@ -67,6 +69,7 @@ export class Requests {
   detach(): void {
     this.#connection = undefined;
     this.#assembler.clear();
+    for (const pending of this.#pending.values()) pending.cancel = () => undefined;
   }
 
   /** A RESPONSE frame has come. @throws RpcError invalid_argument when it breaks the rules */
@@ -74,8 +77,13 @@ export class Requests {
     const pending = this.#pending.get(frame.id);
     // Nobody waits for it any more: the call was aborted. No memory is taken for it either.
     if (pending === undefined) return;
-    const bytes = this.#assembler.add(frame);
-    if (bytes !== undefined) pending.settle(bytes);
+    try {
+      const bytes = this.#assembler.add(frame);
+      if (bytes !== undefined) pending.settle(bytes);
+    } catch (error) {
+      if (!isRpcError(error) || error.code !== 'resource_exhausted') throw error;
+      pending.settle(error);
+    }
   }
 
   /** Nothing will be answered any more: all calls, now and later, fail with `reason`. */
@@ -100,13 +108,14 @@ export class Requests {
       const id = this.#newId();
       let timer: NodeJS.Timeout | undefined;
       const giveUp = (error: RpcError): void => {
-        this.#connection?.send({ type: FrameType.CANCEL, id });
+        pending.cancel();
         pending.settle(error);
       };
       const onAbort = (): void => giveUp(asRpcError(options.signal?.reason, 'cancelled'));
       const pending: Pending = {
         request: { method, payload, idempotencyKey: randomUUID() },
         deadlineAt: options.timeoutMs === undefined ? undefined : performance.now() + options.timeoutMs,
+        cancel: () => undefined,
         settle: (result) => {
           this.#pending.delete(id);
           this.#assembler.forget(id);
@@ -138,7 +147,7 @@ export class Requests {
       pending.deadlineAt === undefined ? 0 : Math.min(MAX_TIMER_MS, Math.max(1, Math.ceil(leftMs)));
     try {
       const message = Request.encode({ ...pending.request, timeoutMs }).finish();
-      for (const frame of encodeMessage(FrameType.REQUEST, id, message)) this.#connection.sendEncoded(frame);
+      pending.cancel = sendMessage(this.#connection, FrameType.REQUEST, id, message);
     } catch (error) {
       pending.settle(asRpcError(error));
     }
