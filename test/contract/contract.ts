@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import { badInputSuite } from './bad-input.ts';
 import { type Amounts, amountsOf, bytesSuite } from './bytes.ts';
+import { exitOrderSuite } from './exit-order.ts';
 import { exitsSuite } from './exits.ts';
 import { floodSuite } from './flood.ts';
 import { lifecycleSuite } from './lifecycle.ts';
@@ -30,6 +31,7 @@ export function contract(driver: DriverName): void {
     stdinExecSuite(shared);
     bytesSuite(shared, amountsOf[driver]);
     exitsSuite(shared);
+    exitOrderSuite(shared);
     floodSuite(shared);
     proxyLossSuite(shared, amountsOf[driver]);
     afterAll(async () => {

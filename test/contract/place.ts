@@ -283,12 +283,14 @@ export class SharedContainer implements AsyncDisposable {
   readonly place: Place;
   readonly id: string;
   readonly container: Container;
-  readonly #sandbox: Sandbox;
+  readonly sandbox: Sandbox;
+  readonly #coracle: Coracle;
 
-  private constructor(place: Place, id: string, sandbox: Sandbox) {
+  private constructor(place: Place, id: string, coracle: Coracle, sandbox: Sandbox) {
     this.place = place;
     this.id = id;
-    this.#sandbox = sandbox;
+    this.#coracle = coracle;
+    this.sandbox = sandbox;
     this.container = sandbox.container(id);
   }
 
@@ -307,7 +309,12 @@ export class SharedContainer implements AsyncDisposable {
         await place.coracle(['exec', id, 'true']);
       },
     });
-    return new SharedContainer(place, id, await coracle.connect(sandboxId));
+    return new SharedContainer(place, id, coracle, await coracle.connect(sandboxId));
+  }
+
+  /** Another client of the same sandbox, with a connection of its own. */
+  connect(): Promise<Sandbox> {
+    return this.#coracle.connect(this.sandbox.id);
   }
 
   exec(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
@@ -319,7 +326,7 @@ export class SharedContainer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#sandbox.close();
+    this.sandbox.close();
     const { code, stderr } = await this.place.coracle(['delete', '--force', this.id]);
     if (code !== 0) throw new Error(stderr);
   }
