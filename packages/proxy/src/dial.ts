@@ -3,6 +3,7 @@
  * Dialling takes as long as the guest takes to boot; only the VM's own state ends it early.
  */
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   connectVsock,
@@ -19,7 +20,7 @@ import { connectUnixSocket } from './connect-unix.ts';
 import { acceptHybrid, connectHybrid } from './hybrid.ts';
 
 export interface DialledTransport {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   /** The transport may hold bytes of an earlier connection: a virtio-serial port does. */
   readonly flush: boolean;
 }
