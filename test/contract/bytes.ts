@@ -28,6 +28,8 @@ export interface Amounts {
   readonly copyingRounds: number;
   readonly commandRounds: number;
   readonly atOnce: number;
+  /** What a command may take to end when its VM has; 10 s unless given. */
+  readonly promptMs?: number;
 }
 
 // A terminal takes 10,000 to 40,000 lines a second in an emulated guest, so there it is asked fewer times.

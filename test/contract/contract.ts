@@ -73,5 +73,5 @@ export function transportContract(driver: DriverName, transport: TransportName, 
     });
   });
 
-  killedVmSuite(() => place);
+  killedVmSuite(() => place, amounts.promptMs);
 }

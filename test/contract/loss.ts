@@ -75,14 +75,15 @@ const running = async (place: () => Place, script = 'echo ready; exec sleep 1000
   return { id, run };
 };
 
-export function killedVmSuite(place: () => Place): void {
+/** @param promptMs what "at once" may take: no time-out is waited for, but several programs start and end */
+export function killedVmSuite(place: () => Place, promptMs = 10_000): void {
   describe('a killed virtual machine', () => {
     test('ends run at once, with 255 and a message, and leaves nothing', async () => {
       const { id, run } = await running(place);
       const exec = place().start(['exec', id, 'sh', '-c', 'echo ready; exec sleep 1000']);
       await exec.says('ready');
       killPid(place().vmPid(id), 'SIGKILL');
-      const codes = [await run.ended(10_000), await exec.ended(10_000)];
+      const codes = [await run.ended(promptMs), await exec.ended(promptMs)];
       expect(codes).toEqual([255, 255]);
       expect(run.stderr).toMatch(/^coracle: container c\d+: the (VM|virtual machine) is gone/m);
       expect(exec.stderr).toMatch(/^coracle: .*the (VM|virtual machine) is gone/m);
@@ -93,7 +94,7 @@ export function killedVmSuite(place: () => Place): void {
     test('shows what was written before', async () => {
       const { id, run } = await running(place, 'seq 1 1000; echo ready; exec sleep 100000');
       killPid(place().vmPid(id), 'SIGKILL');
-      expect(await run.ended(10_000)).toBe(255);
+      expect(await run.ended(promptMs)).toBe(255);
       if (place().driver === 'local') place().killStrays();
       await place().expectNothingLeft();
     });

@@ -12,7 +12,7 @@ export type TrustedPorts = 'reserved ports' | 'any port';
 
 /** @throws SysError when the port is taken, or the kernel has no AF_VSOCK */
 export function listenOnVsock(port: number, peerCid: number, ports: TrustedPorts, slot: LinkSlot): void {
-  new VsockListener({ cid: VSOCK_CID_ANY, port }, (fd, peer) => {
+  const listener = new VsockListener({ cid: VSOCK_CID_ANY, port }, (fd, peer) => {
     const trusted = peer.cid === peerCid && (ports === 'any port' || peer.port <= VSOCK_LAST_RESERVED_PORT);
     if (!trusted) {
       log('warn', 'refused a connection', { cid: peer.cid, port: peer.port });
@@ -21,4 +21,5 @@ export function listenOnVsock(port: number, peerCid: number, ports: TrustedPorts
     }
     slot.take(openStream(fd, { allowHalfOpen: false }));
   });
+  log('info', 'listening', { vsockPort: listener.port });
 }

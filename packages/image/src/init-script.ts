@@ -30,7 +30,7 @@ say modules
 requested=
 read -r line < /proc/cmdline
 for word in $line; do
-  case $word in coracle.modules=*) requested=\${word#*=};; esac
+  case $word in coracle.modules=*) requested=$requested\${word#*=},;; esac
 done
 ${loadModules(options.modules)}
 
