@@ -162,6 +162,12 @@ static void wild_frame(const struct shim *s)
 	f.length = sizes[kind] + (how & 0x10 ? next16() % (MESSAGE_BYTES_MAX + 64) : how & 0x20 ? next8() : 0);
 	if (f.length > PAYLOAD_BYTES_MAX)
 		f.length = PAYLOAD_BYTES_MAX;
+	if (f.type == FRAME_DATA && f.id % 4 >= STDOUT && how & 0x80) { /* to the end of the credit, or beyond */
+		const struct receiver *r = &s->outputs[f.id % 4 - STDOUT].stream;
+		uint64_t length = r->granted - r->expected + next8() % 4 - 1;
+		f.offset = r->expected;
+		f.length = (uint32_t)(length < PAYLOAD_BYTES_MAX ? length : PAYLOAD_BYTES_MAX);
+	}
 	uint8_t fill = (uint8_t)next8();
 	for (size_t k = 0; k < f.length; k++) /* or text, in characters of three bytes */
 		payload[k] = fill & 1 ? fill : (uint8_t)"\xE2\x82\xAC"[(k + fill) % 3];
@@ -277,7 +283,8 @@ static void finish_well(struct shim *s)
 {
 	for (int round = 0; round < 600 && !shim_is_over(s); round++) {
 		everybody_behaves(s);
-		bool all_read = s->stdin_stream.has_final && input_is_over(s, STDIN) && input_is_over(s, CONTROL);
+		bool told = world.inputs[STDIN].has_final || world.inputs[STDIN].stopped;
+		bool all_read = told && input_is_over(s, STDIN) && input_is_over(s, CONTROL);
 		if (world.exited || all_read)
 			peer_exit();
 	}

@@ -104,7 +104,9 @@ static const char *header_fault(const struct frame *f, uint16_t zero)
 		return "unknown flag";
 	if (zero != 0)
 		return "reserved bits are not zero";
-	if (f->offset > (shape->has_offset ? OFFSET_MAX - f->length : 0))
+	/* Only DATA's payload are bytes of the stream that follow the offset. */
+	uint64_t bytes = f->type == FRAME_DATA ? f->length : 0;
+	if (f->offset > (shape->has_offset ? OFFSET_MAX - bytes : 0))
 		return "offset out of range";
 	return NULL;
 }
