@@ -6,6 +6,7 @@ import { RpcError } from '@coracle/wire';
 import { checkId, parseObject } from './check.ts';
 import type { Crun } from './crun.ts';
 import { type GuestConfig, guestProcess } from './guest-config.ts';
+import { MAX_EXEC_RECORDS } from './limits.ts';
 import { CgroupMembers, type Members, NamespaceMembers } from './members.ts';
 import type { Process } from './process.ts';
 import type { ProcessTable } from './processes.ts';
@@ -94,6 +95,7 @@ export class Container {
     if (this.#execs.has(execId) || this.#starting.has(execId)) {
       throw new RpcError('already_exists', `container "${this.id}" has a process "${execId}" already`);
     }
+    this.#makeRoomForRecord();
     const description = guestProcess(parseObject(processJson, 'process'), 'process', stdio.size);
     const file = join(this.#folder, `process-${execId}.json`);
     const started = this.#startExec(execId, file, description, stdio);
@@ -103,6 +105,21 @@ export class Container {
     } finally {
       this.#starting.delete(execId);
     }
+  }
+
+  /** Of those that have ended and were read to the end, the oldest is forgotten: an exec every second must go on. */
+  #makeRoomForRecord(): void {
+    if (this.#execs.size + this.#starting.size < MAX_EXEC_RECORDS) return;
+    for (const [execId, process] of this.#execs) {
+      if (!process.settled) continue;
+      this.#execs.delete(execId);
+      this.#context.processes.remove(process);
+      return;
+    }
+    throw new RpcError(
+      'resource_exhausted',
+      `container "${this.id}" has ${MAX_EXEC_RECORDS} processes that run, or whose output was not read`,
+    );
   }
 
   async #startExec(
@@ -207,6 +224,7 @@ export class Container {
       stdin,
       outOfMemory: () => this.#takeOomKill(),
     });
+    using _slot = processes.reserve();
     using _hold = reaper.holdUnknown();
     const made = await crun.make({
       command,

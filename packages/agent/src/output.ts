@@ -7,6 +7,7 @@
  */
 import { bytesReadable, close, read, Watch } from '@coracle/sys';
 import type { SendStream } from '@coracle/wire';
+import { Retention, type RetentionBudget } from './retention.ts';
 
 /** One read takes half of what a pipe holds (stdio.ts): a foreign call costs as much as copying 8 KiB. */
 const BUFFER_BYTES = 128 * 1024;
@@ -32,6 +33,7 @@ export class Output {
   readonly #stream: SendStream;
   readonly #terminal: boolean;
   readonly #watch: Watch;
+  readonly #retention: Retention;
   #state: 'reading' | 'discarding' | 'closed' = 'reading';
   /** Where the stream ends, once the process has exited. */
   #cutAt = Number.POSITIVE_INFINITY;
@@ -41,16 +43,18 @@ export class Output {
   #pause: NodeJS.Timeout | undefined;
 
   /** @param fd a nonblocking pipe or pty master, which belongs to the Output from now on */
-  constructor(fd: number, stream: SendStream, options: { terminal: boolean }) {
+  constructor(fd: number, stream: SendStream, options: { terminal: boolean; budget: RetentionBudget }) {
     this.#fd = fd;
     this.#stream = stream;
     this.#terminal = options.terminal;
     this.#watch = new Watch(fd, {}, () => this.#onReadable());
+    this.#retention = new Retention(options.budget, () => this.#updateInterest());
     this.#updateInterest();
   }
 
   /** The stream has room again. */
   onRoom(): void {
+    this.#retention.update(this.#stream.kept);
     this.#updateInterest();
   }
 
@@ -85,6 +89,18 @@ export class Output {
     close(this.#fd);
   }
 
+  /** Nobody will want any more what is kept. */
+  dispose(): void {
+    this.close();
+    this.#retention.release();
+  }
+
+  /** Bytes that may be read now. */
+  get #room(): number {
+    const { room } = this.#stream;
+    return this.#stream.stopped || room <= 0 ? room : Math.min(room, this.#retention.room(this.#stream.kept));
+  }
+
   #onReadable(): void {
     if (this.#state === 'discarding') this.#discard();
     else {
@@ -113,7 +129,7 @@ export class Output {
 
   #readSome(): void {
     for (let turn = 0; turn < BUFFERS_PER_TURN && this.#state === 'reading'; turn++) {
-      const wanted = Math.min(this.#stream.room, this.#cutAt - this.#stream.end, BUFFER_BYTES);
+      const wanted = Math.min(this.#room, this.#cutAt - this.#stream.end, BUFFER_BYTES);
       if (wanted <= 0) return;
       if (this.#readInto(wanted) !== 'more') return;
     }
@@ -135,6 +151,7 @@ export class Output {
       this.#stream.push(buffer.subarray(0, filled));
       buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
     } else if (filled > 0) this.#stream.push(Buffer.from(buffer.subarray(0, filled)));
+    this.#retention.update(this.#stream.kept);
     if (result === 'eof') this.close();
     else if (this.#stream.end === this.#cutAt) this.#finish();
     return result;
@@ -165,7 +182,7 @@ export class Output {
 
   #updateInterest(): void {
     if (this.#state === 'closed') return;
-    const wanted = this.#state === 'discarding' || (this.#stream.room > 0 && this.#pause === undefined);
+    const wanted = this.#state === 'discarding' || (this.#pause === undefined && this.#room > 0);
     this.#watch.change({ readable: wanted });
   }
 }

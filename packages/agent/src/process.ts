@@ -5,6 +5,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { close, decodeWaitStatus, kill, setWindowSize } from '@coracle/sys';
 import {
+  type Attach,
   CONTROL_WINDOW_BYTES,
   Code,
   type Connection,
@@ -28,11 +29,13 @@ import {
   StreamKind,
   splitStreamId,
   streamId,
+  TOKEN_BYTES,
   violation,
 } from '@coracle/wire';
 import { Input } from './input.ts';
 import { log, reasonOf } from './log.ts';
 import { Output } from './output.ts';
+import type { RetentionBudget } from './retention.ts';
 import type { Ends, Terminal } from './stdio.ts';
 
 const SIGKILL = 9;
@@ -51,6 +54,8 @@ export interface ProcessOptions {
   readonly stdin: boolean;
   /** Of stdin, and what is kept of each output; the protocol's window unless given. */
   readonly windowBytes?: number;
+  /** What all outputs of the VM share. */
+  readonly budget: RetentionBudget;
   /** Asked once when the process was killed by a SIGKILL that was not ours: was it for want of memory? */
   outOfMemory(): boolean;
 }
@@ -107,6 +112,10 @@ export class Process {
   get exit(): Exit | undefined {
     return this.#exit;
   }
+  /** It has exited, and everything that it wrote was delivered. */
+  get settled(): boolean {
+    return this.#exit !== undefined && this.#stdout.done && this.#stderr.done;
+  }
   /** Resolves when the exit is known; as often as it is asked. */
   get exited(): Promise<Exit> {
     return this.#exited.promise;
@@ -114,7 +123,7 @@ export class Process {
 
   /** The descriptors are there; they belong to the process from now on. */
   connect(ends: Ends): void {
-    const { terminal } = this.#options;
+    const { terminal, budget } = this.#options;
     this.#terminal = ends.terminal;
     if (ends.stdin !== undefined) {
       if (this.#options.stdin) {
@@ -131,9 +140,9 @@ export class Process {
         );
       } else close(ends.stdin);
     }
-    this.#output = new Output(ends.stdout, this.#stdout, { terminal });
+    this.#output = new Output(ends.stdout, this.#stdout, { terminal, budget });
     if (ends.stderr === undefined) this.#stderr.finish();
-    else this.#errorOutput = new Output(ends.stderr, this.#stderr, { terminal: false });
+    else this.#errorOutput = new Output(ends.stderr, this.#stderr, { terminal: false, budget });
   }
 
   started(pid: number): void {
@@ -197,8 +206,8 @@ export class Process {
   dispose(): void {
     this.detach();
     this.#input?.close();
-    this.#output?.close();
-    this.#errorOutput?.close();
+    this.#output?.dispose();
+    this.#errorOutput?.dispose();
     this.#releaseTerminal();
   }
 
@@ -212,24 +221,20 @@ export class Process {
       this.#refuse(connection, generation, violation('ATTACH with generation 0'));
       return;
     }
-    const attach = decodeAttach(frame.payload);
-    if (!timingSafeEqual(attach.token, this.#options.token)) {
-      this.#refuse(connection, generation, new RpcError('permission_denied', 'the token is wrong'));
-      return;
-    }
-    this.detach();
-    let stdoutStart: number;
-    let stderrStart: number;
-    this.#attachment = { connection, generation };
+    let attach: Attach;
     try {
-      stdoutStart = this.#stdout.attach(attach.stdout.delivered, attach.stdout.limit, generation);
-      stderrStart = this.#stderr.attach(attach.stderr.delivered, attach.stderr.limit, generation);
+      attach = this.#judge(frame.payload);
     } catch (error) {
-      this.detach();
-      if (!isRpcError(error) || error.code !== 'out_of_range') throw error;
+      if (!isRpcError(error)) throw error;
       this.#refuse(connection, generation, error);
       return;
     }
+    // From here on nothing fails: the former owner keeps its attachment unless this one has it.
+    this.detach();
+    this.#attachment = { connection, generation };
+    const { stdout, stderr } = attach;
+    const stdoutStart = this.#stdout.attach(stdout.delivered, stdout.limit, generation);
+    const stderrStart = this.#stderr.attach(stderr.delivered, stderr.limit, generation);
     const stdin = this.#stdin.answerAttach(generation);
     const control = this.#control.answerAttach(generation);
     connection.send({
@@ -244,6 +249,16 @@ export class Process {
     this.#sendExit();
     this.#output?.onRoom();
     this.#errorOutput?.onRoom();
+  }
+
+  /** @throws RpcError why it is refused; the token first, so that who has none learns nothing */
+  #judge(payload: Buffer): Attach {
+    if (!timingSafeEqual(payload.subarray(0, TOKEN_BYTES), this.#options.token))
+      throw new RpcError('permission_denied', 'the token is wrong');
+    const attach = decodeAttach(payload);
+    this.#stdout.checkAttach(attach.stdout.delivered);
+    this.#stderr.checkAttach(attach.stderr.delivered);
+    return attach;
   }
 
   #refuse(connection: Connection, generation: number, reason: RpcError): void {

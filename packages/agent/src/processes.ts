@@ -11,17 +11,39 @@ import {
   TOKEN_BYTES,
   violation,
 } from '@coracle/wire';
+import { MAX_PROCESSES } from './limits.ts';
 import { Process, type ProcessOptions } from './process.ts';
+import { RetentionBudget } from './retention.ts';
 
 export class ProcessTable {
   readonly #processes = new Map<number, Process>();
+  readonly #budget = new RetentionBudget();
   #last = 0;
+  #starting = 0;
 
   /** A process with a number of its own, never used again. It is not known to the link before `publish`. */
-  make(options: Omit<ProcessOptions, 'number' | 'token'>): Process {
+  make(options: Omit<ProcessOptions, 'number' | 'token' | 'budget'>): Process {
     if (this.#last >= MAX_PROCESS_NUMBER)
       throw new RpcError('resource_exhausted', 'no process numbers are left in this VM');
-    return new Process({ ...options, number: ++this.#last, token: randomBytes(TOKEN_BYTES) });
+    return new Process({
+      ...options,
+      number: ++this.#last,
+      budget: this.#budget,
+      token: randomBytes(TOKEN_BYTES),
+    });
+  }
+
+  /**
+   * A process is about to be started; disposed of when that is over.
+   * @throws RpcError resource_exhausted when too many run
+   */
+  reserve(): Disposable {
+    let running = this.#starting;
+    for (const process of this.#processes.values()) if (process.exit === undefined) running++;
+    if (running >= MAX_PROCESSES)
+      throw new RpcError('resource_exhausted', `${MAX_PROCESSES} processes run in this VM already`);
+    this.#starting++;
+    return { [Symbol.dispose]: () => void this.#starting-- };
   }
 
   publish(process: Process): void {

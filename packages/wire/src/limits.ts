@@ -11,6 +11,8 @@ export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 export const MAX_TEXT_BYTES = 4096;
 /** Twice the bandwidth times the round trip measured under emulation. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
+/** A receiver says what it has delivered after this much, if a quarter of its window is more: so little must be kept. */
+export const TELL_BYTES = 64 * 1024;
 /** 128 records of 8 bytes. */
 export const CONTROL_WINDOW_BYTES = 1024;
 /** What is in the transport's queue can no longer be overtaken by control frames. */

@@ -8,7 +8,7 @@
  */
 import { violation } from './errors.ts';
 import { encodeFrame, FrameType } from './frame.ts';
-import { MAX_START_OFFSET } from './limits.ts';
+import { MAX_START_OFFSET, TELL_BYTES } from './limits.ts';
 import { type Credit, encodeWindow } from './payloads.ts';
 import { describeStream } from './streams.ts';
 
@@ -142,7 +142,7 @@ export class ReceiveStream {
 
   /**
    * `length` more bytes were written to the final descriptor.
-   * @returns the WINDOW frame to send now, or undefined while less than a quarter of the window is new
+   * @returns the WINDOW frame to send now, or undefined while less than a quarter of the window, and less than 64 KiB, is new
    */
   deliver(length: number): Buffer | undefined {
     // After `stop`, and when an earlier owner was ahead, these bytes count as delivered already.
@@ -155,7 +155,8 @@ export class ReceiveStream {
     if (this.#generation === 0 || this.#stopped) return undefined;
     const untold = this.#delivered - this.#told;
     if (untold === 0) return undefined;
-    if (untold * 4 < this.windowBytes && this.#delivered !== this.#final) return undefined;
+    if (untold < Math.min(TELL_BYTES, this.windowBytes / 4) && this.#delivered !== this.#final)
+      return undefined;
     this.#told = this.#delivered;
     this.#limit = this.#delivered + this.windowBytes;
     return encodeFrame({

@@ -98,6 +98,10 @@ export class SendStream {
   get room(): number {
     return this.#stopped ? Number.MAX_SAFE_INTEGER : this.#retentionBytes - (this.#end - this.#base);
   }
+  /** Bytes that the receiver has not delivered. */
+  get kept(): number {
+    return this.#end - this.#base;
+  }
   /** True when everything up to the end of file was delivered. */
   get done(): boolean {
     return this.#final !== undefined && this.#base === this.#final;
@@ -121,18 +125,23 @@ export class SendStream {
     if (this.#attached) this.#events.ready(this);
   }
 
-  /**
-   * A receiver has attached, has delivered up to `from` and grants credit up to `limit`.
-   * @returns where sending goes on: larger than `from` when an earlier receiver has delivered more
-   * @throws RpcError out_of_range when `from` was never sent
-   */
-  attach(from: number, limit: number, generation: number): number {
+  /** @throws RpcError out_of_range when `from` was never sent */
+  checkAttach(from: number): void {
     if (from > this.#sent) {
       throw new RpcError(
         'out_of_range',
         `cannot resume ${describeStream(this.id)} at ${from}: only ${this.#sent} bytes were sent`,
       );
     }
+  }
+
+  /**
+   * A receiver has attached, has delivered up to `from` and grants credit up to `limit`.
+   * @returns where sending goes on: larger than `from` when an earlier receiver has delivered more
+   * @throws RpcError out_of_range when `from` was never sent
+   */
+  attach(from: number, limit: number, generation: number): number {
+    this.checkAttach(from);
     const start = Math.max(from, this.#base);
     const freed = start > this.#base;
     this.#acknowledged = start;

@@ -1,0 +1,13 @@
+/** What the agent's memory is bounded by (docs/limits.md, "The agent"), in one place. */
+
+/**
+ * What each output may always keep for its reader. A receiver says what it has delivered after 64 KiB at the latest
+ * (wire's TELL_BYTES): with less than that, both would wait for each other.
+ */
+export const KEPT_PER_OUTPUT_BYTES = 64 * 1024;
+/** What all outputs of the VM together may keep beyond that: as many streams as this has MiB run at full speed. */
+export const SHARED_RETENTION_BYTES = 32 * 1024 * 1024;
+/** Processes that run or are being started. Each costs the agent four descriptors. */
+export const MAX_PROCESSES = 2048;
+/** Processes of one container that are remembered, for whoever asks late how they ended. */
+export const MAX_EXEC_RECORDS = 4096;
