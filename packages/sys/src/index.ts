@@ -76,6 +76,7 @@ export {
   socketPair,
 } from './socket.ts';
 export { type SpawnOptions, spawn } from './spawn.ts';
+export { shutdownSocket, takeDescriptor } from './steal.ts';
 export { openStream, type StreamOptions } from './stream.ts';
 export { checkVhostVsock, isGuestCidFree, VHOST_VSOCK_DEVICE } from './vhost.ts';
 export {
