@@ -14,7 +14,7 @@ const FIRST_HOST_PORT = 2 ** 30;
 let connections = 0;
 
 /** @param port undefined: nobody listens on any, and the connection is closed, as a VMM does it */
-export function answerConnect(socket: Socket, port: number | undefined, slot: LinkSlot): void {
+export function answerConnect(socket: Socket, port: number | undefined, slot: Pick<LinkSlot, 'take'>): void {
   let command = Buffer.alloc(0);
   const read = (chunk: Buffer): void => {
     command = Buffer.concat([command, chunk]);
