@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,4 +35,19 @@ test('given up by a signal', async () => {
   const command = ['sh', '-c', 'kill -STOP $$'];
   const signal = AbortSignal.abort();
   await expect(ensureProxy({ socketPath, command, signal })).rejects.toMatchObject({ code: 'cancelled' });
+});
+
+// Ten sessions that lose their proxy at once each started one: nine of them came too late, and kept the processors
+// busy that the tenth needed. Streams stood still for half a second instead of a fifth.
+test('asked by many at once, it starts one program', async () => {
+  const started = `${socketPath}.started`;
+  const program = `
+    require('node:fs').appendFileSync(process.argv[2], 'x');
+    require('node:net').createServer().listen(process.argv[1], () => console.log('ready'));
+    process.once('SIGTERM', () => process.exit());
+    require('node:fs').writeFileSync(process.argv[2] + '.pid', String(process.pid));`;
+  const command = [process.execPath, '-e', program, socketPath, started];
+  await Promise.all(Array.from({ length: 10 }, () => ensureProxy({ socketPath, command })));
+  process.kill(Number(readFileSync(`${started}.pid`, 'utf8')), 'SIGTERM');
+  expect(readFileSync(started, 'utf8')).toBe('x');
 });

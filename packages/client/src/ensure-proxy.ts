@@ -21,6 +21,9 @@ const LOG_TAIL_BYTES = 2048;
 const LISTEN_DELAY_MS = 10;
 const LISTEN_TRIES = 200;
 
+/** What is being started, by its socket: ten sessions of one program that lose their proxy start one, not ten. */
+const starting = new Map<string, Promise<void>>();
+
 /**
  * @throws RpcError unavailable when the program can't be started or ends without a proxy that listens, with
  * the last lines of its log; permission_denied for a socket that may not be used; cancelled
@@ -28,7 +31,12 @@ const LISTEN_TRIES = 200;
 export async function ensureProxy(options: EnsureProxyOptions): Promise<void> {
   throwIfAborted(options.signal);
   if (await isListening(options.socketPath)) return;
-  await orAbort(start(options), options.signal);
+  let started = starting.get(options.socketPath);
+  if (started === undefined) {
+    started = start(options).finally(() => starting.delete(options.socketPath));
+    starting.set(options.socketPath, started);
+  }
+  await orAbort(started, options.signal);
 }
 
 async function start({

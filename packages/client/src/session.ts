@@ -162,11 +162,14 @@ export class Session {
 
   async #connect(): Promise<void> {
     const signal = this.#closing.signal;
+    let started = false;
     while (this.#state.kind === 'connecting') {
-      if (this.#failures > 0) {
+      // A proxy that has just been started listens: every wait here is one that streams stand still.
+      if (this.#failures > 0 && !started) {
         await sleep(Math.min(FIRST_DELAY_MS * 2 ** (this.#failures - 1), LAST_DELAY_MS), signal);
       }
       this.#failures++;
+      started = false;
       const attempt = await openLink(
         this.#options,
         this.sandboxId,
@@ -174,16 +177,18 @@ export class Session {
         signal,
       );
       if ('connection' in attempt) this.#bound(attempt.connection);
-      else if (attempt.by === 'none') await this.#startProxy(attempt.error);
+      else if (attempt.by === 'none') started = await this.#startProxy(attempt.error);
       else this.#judge(attempt);
     }
   }
 
-  async #startProxy(why: RpcError): Promise<void> {
+  /** @returns whether one was started; otherwise there was one, and whoever runs it starts it again: systemd, or another client */
+  async #startProxy(why: RpcError): Promise<boolean> {
     const { startProxy, socketPath } = this.#options;
     if (startProxy !== undefined) {
       try {
         await startProxy();
+        return true;
       } catch (error) {
         throw new RpcError(
           'unavailable',
@@ -193,8 +198,9 @@ export class Session {
           },
         );
       }
-    } else if (!this.#wasBound) throw why;
-    // Otherwise there was one, and whoever runs it starts it again: systemd, or another client.
+    }
+    if (!this.#wasBound) throw why;
+    return false;
   }
 
   #bound(connection: Connection): void {
