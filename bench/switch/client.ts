@@ -85,8 +85,7 @@ export class SwitchClient implements Disposable {
       const { stdin } = decodeAttached(frame.payload);
       this.#stdin.resume(stdin.delivered, stdin.limit, GENERATION);
       this.#fill();
-    } else if (frame.type === FrameType.WINDOW)
-      this.#stdin.window(frame.offset, decodeWindow(frame.payload));
+    } else if (frame.type === FrameType.WINDOW) this.#stdin.window(frame.offset, decodeWindow(frame.payload));
     else if (frame.type === FrameType.DATA && splitStreamId(frame.id).kind === StreamKind.stdout) {
       const window = this.#stdout.deliver(this.#stdout.data(frame.offset, frame.payload).length);
       if (window) this.#connection.sendEncoded(window);
