@@ -6,8 +6,11 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 PREFIX ?= /usr/local
 IMAGE := out/image
+# Of the soak.
+MINUTES ?= 5
+DRIVER ?= both
 
-.PHONY: help setup build image demo shell test check bench install uninstall generate clean
+.PHONY: help setup build image demo shell test check fuzz bench soak install uninstall generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +38,15 @@ check: setup ## types, lint, unit tests: under a minute
 test: image ## all four tiers: unit, local, vm (clients come with a later version)
 	@tsx scripts/test.ts
 
+fuzz: setup ## fuzz both decoders, all messages and the shim: SECONDS=60 for each language, ONLY=target, SEED=number
+	@make --silent -C packages/shim fuzz
+	@tsx test/fuzz/main.ts --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
+
 bench: image ## benchmarks, each beside its baseline from the same run
 	@tsx bench/main.ts
+
+soak: image ## MINUTES=5 of random churn and faults; nothing may be lost or left
+	@tsx test/soak/main.ts --minutes $(MINUTES) --driver $(DRIVER) $(if $(SEED),--seed $(SEED))
 
 generate: setup ## generate packages/wire/src/gen from proto/
 	@buf generate
