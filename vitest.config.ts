@@ -8,7 +8,7 @@ export default defineConfig({
       {
         test: {
           name: 'local',
-          include: ['test/local/**/*.test.ts'],
+          include: ['test/local/**/*.test.ts', 'test/model/**/*.test.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
