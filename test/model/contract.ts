@@ -67,7 +67,10 @@ async function exitAfterTheLastByte(world: World, attachment: Attachment, progra
 /** Signals and sizes come in order and once; of sizes that wait only the last one counts. */
 function heard({ process, index, input }: Program, owners: readonly Attachment[]): void {
   // Two that may both say something are told apart by their numbers only.
-  if (input.gapsAllowed) return owners.forEach((owner) => heardInOrder(process.heard, owner));
+  if (input.gapsAllowed) {
+    for (const owner of owners) heardInOrder(process.heard, owner);
+    return;
+  }
   const said = owners.flatMap((owner) => owner.said.map((what) => ({ ...what, owner })));
   let at = 0;
   for (const { kind, value } of process.heard) {
