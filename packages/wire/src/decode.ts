@@ -7,7 +7,7 @@
  */
 import { violation } from './errors.ts';
 import { type Frame, type Header, readHeader, TRAILER } from './frame.ts';
-import { HEADER_BYTES, MAX_FRAME_BYTES, TRAILER_BYTES } from './limits.ts';
+import { HEADER_BYTES, MAX_FRAME_BYTES, MAX_SKIPPED_BYTES, TRAILER_BYTES } from './limits.ts';
 import { decodePreamble, MAGIC, PREAMBLE_BYTES, type Preamble } from './preamble.ts';
 
 export interface DecoderEvents {
@@ -95,6 +95,8 @@ export class Decoder {
 
   #keepTail(bytes: Buffer, from: number): void {
     this.skippedBytes += from;
+    if (!this.#resynchronise && this.skippedBytes > MAX_SKIPPED_BYTES)
+      throw violation(`no preamble within ${MAX_SKIPPED_BYTES} bytes`);
     this.#tail = Buffer.from(bytes.subarray(from));
   }
 

@@ -7,6 +7,11 @@ export const TRAILER_BYTES = 4;
 export const MAX_PAYLOAD_BYTES = MAX_FRAME_BYTES - HEADER_BYTES - TRAILER_BYTES;
 /** A config.json with a large seccomp profile is about 100 KiB; nothing known comes near this. */
 export const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+/**
+ * What an opener skips before the answer to its preamble: what the agent still sends for the epoch before, while
+ * half a megabyte of the old one is in the port's queue. Ten times what that can be; a guest that goes on lies.
+ */
+export const MAX_SKIPPED_BYTES = 64 * 1024 * 1024;
 /** Text in REFUSED, EXIT and GOAWAY. */
 export const MAX_TEXT_BYTES = 4096;
 /** Twice the bandwidth times the round trip measured under emulation. */
