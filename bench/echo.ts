@@ -50,7 +50,7 @@ export async function benchEcho(place: Place, container: Container, keys: number
   ];
 }
 
-async function echoes(process: ContainerProcess, count: number): Promise<number[]> {
+export async function echoes(process: ContainerProcess, count: number): Promise<number[]> {
   const samples: number[] = [];
   let wake: () => void = () => undefined;
   const listener = (): void => wake();
