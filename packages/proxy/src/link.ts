@@ -13,7 +13,7 @@ import {
   frameTypeName,
   MORE,
   Role,
-  type RpcError,
+  RpcError,
   StreamKind,
   splitStreamId,
   violation,
@@ -108,6 +108,9 @@ export class Link {
     this.#attachments.removeClient(client);
     for (const route of this.#requests.removeClient(client)) this.#farewells.push(cancelOf(route));
     this.#connection?.schedule(this.#farewells);
+    // A guest that never listens must not be dialled for ever.
+    if (this.#connection === undefined && this.#clients.size === 0)
+      this.#ended(new RpcError('cancelled', 'nobody waits for this link any more'));
   }
 
   /** Ends the link; its clients are the caller's to close. */

@@ -63,15 +63,20 @@ export function fileIdentity(path: string): string {
   return `${real}:${stat.size}:${stat.mtimeMs}`;
 }
 
+/** Whether this process has a capability, by its bit (linux/capability.h). */
+export function hasCapability(bit: number): boolean {
+  const status = readFileSync('/proc/self/status', 'latin1');
+  const capabilities = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
+  return ((BigInt(`0x${capabilities}`) >> BigInt(bit)) & 1n) === 1n;
+}
+
 /**
  * virtiofsd holds one descriptor for each file the guest knows. Its own default, a million, needs
  * CAP_SYS_RESOURCE (bit 24, linux/capability.h); without that our hard limit is all there is.
  */
 export function maxOpenFiles(): number {
   const wanted = 1_000_000;
-  const capabilities =
-    /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
-  if ((BigInt(`0x${capabilities}`) >> 24n) & 1n) {
+  if (hasCapability(24)) {
     return Math.min(wanted, Number(readFileSync('/proc/sys/fs/nr_open', 'latin1')));
   }
   const { hard } = getResourceLimit(0, 'nofile');

@@ -14,8 +14,9 @@ import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
 const { values } = parseArgs({ options: { local: { type: 'boolean' }, link: { type: 'string' }, state: { type: 'string' } } });
 if (!values.local || !values.state) process.exit(9);
-createServer().listen(values.link);
+// Before it can be seen that it listens: that is when it may be ended.
 process.on('SIGTERM', () => process.exit(7));
+createServer().listen(values.link);
 `;
 
 function fixture(source: string) {

@@ -22,7 +22,7 @@ test('auto takes vsock where the device answers, and says so', () => {
 test.each([
   ['ENOENT', /^this host has no \/dev\/vhost-vsock$/, /modprobe vhost_vsock/],
   ['ENODEV', /^\/dev\/vhost-vsock does not work: open failed/, /modprobe vhost_vsock/],
-  ['EACCES', /^\/dev\/vhost-vsock does not work: open failed/, /group kvm/],
+  ['EACCES', /^\/dev\/vhost-vsock does not work: open failed/, /Run as root/],
 ])('auto falls back to virtio-serial on %s, and says why', (code, reason, remedy) => {
   expect(decideTransport('auto', image, fails(code))).toEqual({
     transport: 'virtio-serial',

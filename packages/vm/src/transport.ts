@@ -5,6 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { checkVhostVsock, isGuestCidFree, VHOST_VSOCK_DEVICE, VSOCK_CID_FIRST_GUEST } from '@coracle/sys';
 import { VmError } from './errors.ts';
+import { hasCapability } from './host.ts';
 import type { VmImage } from './image.ts';
 
 export type LinkTransport = 'virtio-serial' | 'vsock';
@@ -25,8 +26,18 @@ export interface VhostVsock {
   isFree(cid: number): boolean;
 }
 
+/** CAP_NET_BIND_SERVICE (linux/capability.h) */
+const netBindService = 10;
+
 export const hostVhostVsock: VhostVsock = {
-  check: () => checkVhostVsock(),
+  check() {
+    checkVhostVsock();
+    // The proxy, which runs as we do, has to come from a reserved port (docs/protocol.md, section 9).
+    if (!hasCapability(netBindService)) {
+      const message = 'the proxy needs CAP_NET_BIND_SERVICE for its reserved port';
+      throw Object.assign(new Error(message), { code: 'EPERM' });
+    }
+  },
   isFree: (cid) => isGuestCidFree(cid),
 };
 
@@ -62,7 +73,7 @@ export function decideTransport(
         : `${VHOST_VSOCK_DEVICE} does not work: ${message}`;
     const remedy =
       code === 'EACCES' || code === 'EPERM'
-        ? 'Run as root, or add the user to the group kvm: usermod -aG kvm USER.'
+        ? 'Run as root.'
         : 'Load its module: modprobe vhost_vsock (a host that is a VM itself may lack it).';
     return withoutVsock(setting, reason, remedy, cause);
   }
