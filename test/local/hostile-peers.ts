@@ -29,16 +29,24 @@ import { until } from '../support/wait.ts';
 const proxyEntry = fileURLToPath(new URL('../../packages/proxy/src/main.ts', import.meta.url));
 export const MiB = 1024 * 1024;
 
+export interface DaemonOptions {
+  readonly sandboxes?: string;
+  readonly socket?: string;
+  readonly args?: readonly string[];
+  /** A program that runs the daemon, such as prlimit with its arguments. */
+  readonly wrap?: readonly string[];
+}
+
 /** A coracle-proxy of its own, with one folder per sandbox below `sandboxes`. */
 export class ProxyDaemon {
   readonly folder = mkdtempSync(join(tmpdir(), 'coracle-hostile-'));
-  readonly socket = join(this.folder, 'proxy.sock');
+  readonly socket: string;
   readonly sandboxes: string;
   readonly #child: ChildProcess;
   log = '';
 
-  /** @param wrap a program that runs the daemon, such as prlimit with its arguments */
-  private constructor(sandboxes: string | undefined, extra: readonly string[], wrap: readonly string[]) {
+  private constructor({ sandboxes, socket, args: extra = [], wrap = [] }: DaemonOptions) {
+    this.socket = socket ?? join(this.folder, 'proxy.sock');
     chmodSync(this.folder, 0o755);
     this.sandboxes = sandboxes ?? join(this.folder, 'sandboxes');
     mkdirSync(this.sandboxes, { recursive: true });
@@ -50,10 +58,8 @@ export class ProxyDaemon {
     });
   }
 
-  static async start(
-    options: { sandboxes?: string; args?: readonly string[]; wrap?: readonly string[] } = {},
-  ): Promise<ProxyDaemon> {
-    const daemon = new ProxyDaemon(options.sandboxes, options.args ?? [], options.wrap ?? []);
+  static async start(options: DaemonOptions = {}): Promise<ProxyDaemon> {
+    const daemon = new ProxyDaemon(options);
     const ready = once(daemon.#child.stdout as NodeJS.ReadableStream, 'data');
     await Promise.race([
       ready,
