@@ -30,7 +30,7 @@ async function open(options: Partial<ChannelOptions> = {}) {
   });
   await session.bind();
   const channel = session.openChannel(handle, { stdout: 'pipe', stderr: 'pipe', sole: true, ...options });
-  return { peer, channel };
+  return { peer, session, channel };
 }
 
 async function read(stream: AsyncIterable<Buffer>): Promise<string> {
@@ -97,6 +97,20 @@ test('a gap in the output of a process that is ours alone is data_loss', async (
   await peer.attach({ stdoutStart: 10 });
   await expect(channel.result).rejects.toMatchObject({ code: 'data_loss' });
   await expect(read(channel.stdout)).rejects.toMatchObject({ code: 'data_loss' });
+});
+
+// Two clients that had attached in turn came back at the same time: the one that found a gap closed its streams,
+// which stopped the output that the other one was reading, and ended the stdin it was writing.
+test('a channel that has failed neither stops the output nor ends the stdin of its process', async () => {
+  const { peer, session, channel } = await open();
+  channel.stdin.write('in');
+  await peer.attach({ stdoutStart: 10 });
+  await expect(channel.result).rejects.toMatchObject({ code: 'data_loss' });
+  await expect(read(channel.stdout)).rejects.toMatchObject({ code: 'data_loss' });
+  const call = session.call('startContainer', { containerId: 'later' });
+  call.catch(() => undefined);
+  await peer.nextRequest();
+  expect([FrameType.STOP, FrameType.EOF].filter((type) => peer.has(type))).toEqual([]);
 });
 
 test('a process that another client had before goes on where that one stood', async () => {

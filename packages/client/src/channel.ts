@@ -198,6 +198,8 @@ export class Channel {
   /** The process is out of reach for good: with `vmLost` that is its result, otherwise `wait` rejects. */
   fail(error: RpcError, vmLost = false): void {
     if (this.#settled) return;
+    // Nothing more is said to the process: closing the streams here must neither stop its output nor end its stdin.
+    this.detach();
     this.#attachedOnce.reject(error);
     if (vmLost) this.#settledOnce.resolve(resultOfLostVm(error));
     else this.#settledOnce.reject(error);

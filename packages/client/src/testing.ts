@@ -76,6 +76,11 @@ export class ScriptedPeer implements AsyncDisposable {
     }
   }
 
+  /** Whether a frame of this type has come that nobody has asked for yet. */
+  has(type: FrameType): boolean {
+    return this.#frames.some((frame) => frame.type === type);
+  }
+
   /** The next request, with the id to answer it under. */
   async nextRequest(): Promise<{ id: number; request: Request }> {
     for (;;) {
