@@ -7,6 +7,7 @@
  */
 import { bytesReadable, close, read, Watch } from '@coracle/sys';
 import type { SendStream } from '@coracle/wire';
+import { GATHER_MS, Gather } from './gather.ts';
 import { Retention, type RetentionBudget } from './retention.ts';
 
 /** One read takes half of what a pipe holds (stdio.ts): a foreign call costs as much as copying 8 KiB. */
@@ -17,13 +18,6 @@ const BUFFERS_PER_TURN = 1;
 const HAND_OVER_BYTES = BUFFER_BYTES / 2;
 /** Much more than the buffers of a pty hold (8 KiB in the driver, 4 KiB in the line discipline). */
 const TERMINAL_DRAIN_BYTES = 1024 * 1024;
-
-/**
- * A program that writes line by line wakes the agent for each line, and each becomes a frame: 200,000 short
- * lines on a terminal took 21 s under emulation. So when small reads follow each other closely, a pause lets
- * lines gather. A keystroke's echo comes alone and never waits; nor does a program that writes large blocks.
- */
-const GATHER = { smallBytes: 1024, closeMs: 2, afterReads: 4, pauseMs: 4 } as const;
 
 // All reads are synchronous, so one buffer serves every source.
 let buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
@@ -37,9 +31,7 @@ export class Output {
   #state: 'reading' | 'discarding' | 'closed' = 'reading';
   /** Where the stream ends, once the process has exited. */
   #cutAt = Number.POSITIVE_INFINITY;
-  /** Small reads in a row, each close to the one before. */
-  #smallReads = 0;
-  #lastReadAt = 0;
+  readonly #gather = new Gather();
   #pause: NodeJS.Timeout | undefined;
 
   /** @param fd a nonblocking pipe or pty master, which belongs to the Output from now on */
@@ -55,6 +47,15 @@ export class Output {
   /** The stream has room again. */
   onRoom(): void {
     this.#retention.update(this.#stream.kept);
+    this.#updateInterest();
+  }
+
+  /** The process was given input. What it answers does not wait, not even for a pause that has begun. */
+  onInput(): void {
+    this.#gather.onInput();
+    if (this.#pause === undefined) return;
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
     this.#updateInterest();
   }
 
@@ -106,25 +107,16 @@ export class Output {
     else {
       const before = this.#stream.end;
       this.#readSome();
-      this.#gather(this.#stream.end - before);
+      if (this.#gather.onRead(this.#stream.end - before, performance.now())) this.#waitForMore();
     }
     this.#updateInterest();
   }
 
-  #gather(bytes: number): void {
-    if (bytes >= GATHER.smallBytes) {
-      this.#smallReads = 0;
-      return;
-    }
-    const now = performance.now();
-    if (now - this.#lastReadAt <= GATHER.closeMs + GATHER.pauseMs) this.#smallReads++;
-    else this.#smallReads = 0;
-    this.#lastReadAt = now;
-    if (this.#smallReads < GATHER.afterReads) return;
+  #waitForMore(): void {
     this.#pause = setTimeout(() => {
       this.#pause = undefined;
       if (this.#state !== 'closed') this.#onReadable();
-    }, GATHER.pauseMs);
+    }, GATHER_MS);
   }
 
   #readSome(): void {

@@ -297,7 +297,10 @@ export class Process {
   #handleStdin(frame: Frame): void {
     if (frame.type === FrameType.DATA) {
       const bytes = this.#stdin.data(frame.offset, frame.payload);
-      if (bytes.length > 0) this.#isolate('stdin', () => this.#input?.write(bytes));
+      if (bytes.length > 0) {
+        this.#output?.onInput();
+        this.#isolate('stdin', () => this.#input?.write(bytes));
+      }
     } else if (frame.type === FrameType.EOF) {
       const window = this.#stdin.end(frame.offset);
       if (window) this.#attachment?.connection.sendEncoded(window);
