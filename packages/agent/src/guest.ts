@@ -4,7 +4,7 @@ import { reboot, sync } from '@coracle/sys';
 import { type Agent, createAgent } from './agent.ts';
 import { bootSteps } from './boot.ts';
 import { answersSent } from './farewell.ts';
-import { type GuestLink, openLink } from './link-guest.ts';
+import { type GuestLink, openLink, type Reopenable } from './link-guest.ts';
 import { log, reasonOf, say } from './log.ts';
 
 /** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
@@ -16,7 +16,10 @@ export async function runGuest(link: () => GuestLink, stateFolder: string): Prom
     powerOff(`coracle-agent: fatal: ${error.stack ?? reasonOf(error)}`),
   );
   // Pid 1 has no default actions to fear, and the machine has other ways to be switched off.
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => {});
+  // A daemon's SIGHUP: begin anew. Here it is the link that is opened again, should it ever be stuck.
+  let opened: Reopenable | undefined;
+  process.on('SIGHUP', () => opened?.reopen());
   // Signals alone do not keep the event loop alive, and pid 1 must not run out of work.
   setInterval(() => {}, 0x7fff_ffff);
   for (const step of bootSteps) await runStep(step.name, step.run);
@@ -34,7 +37,7 @@ export async function runGuest(link: () => GuestLink, stateFolder: string): Prom
   );
   await runStep('link', () => {
     let first = true;
-    openLink(link(), (agent as Agent).sessions, () => {
+    opened = openLink(link(), (agent as Agent).sessions, () => {
       if (first) say(READY);
       first = false;
     });

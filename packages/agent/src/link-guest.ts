@@ -1,7 +1,7 @@
 /** The link of a guest, as the kernel's command line says it: `coracle.link=…` (docs/protocol.md, "Transports"). */
 import { connectVsock, openStream, VSOCK_CID_HOST } from '@coracle/sys';
 import { keepDialled } from './link-dial.ts';
-import { linkPortPath, PortLink } from './link-port.ts';
+import { PortLink } from './link-port.ts';
 import { LinkSlot } from './link-slot.ts';
 import { listenOnVsock } from './link-vsock.ts';
 import type { SessionHost } from './session.ts';
@@ -28,23 +28,28 @@ export function parseGuestLink(word: string | undefined): GuestLink {
   return { kind: kind as 'vsock' | 'hybrid' | 'hybrid-listen', port };
 }
 
+/** Ends the connection and opens the transport again: what is queued in it is lost, and nothing else. */
+export interface Reopenable {
+  reopen(): void;
+}
+
 /** @param opened called whenever a host has greeted. @throws Error when the VM has no such device */
-export function openLink(link: GuestLink, sessions: SessionHost, opened: () => void): void {
+export function openLink(link: GuestLink, sessions: SessionHost, opened: () => void): Reopenable {
+  if (link.kind === 'virtio-serial') return new PortLink(sessions, opened);
+  const slot = new LinkSlot(sessions, opened);
   switch (link.kind) {
-    case 'virtio-serial':
-      new PortLink(linkPortPath(), sessions, opened);
-      return;
     case 'vsock':
-      listenOnVsock(link.port, VSOCK_CID_HOST, 'reserved ports', new LinkSlot(sessions, opened));
-      return;
+      listenOnVsock(link.port, VSOCK_CID_HOST, 'reserved ports', slot);
+      break;
     case 'hybrid':
-      listenOnVsock(link.port, VSOCK_CID_HOST, 'any port', new LinkSlot(sessions, opened));
-      return;
+      listenOnVsock(link.port, VSOCK_CID_HOST, 'any port', slot);
+      break;
     case 'hybrid-listen':
       keepDialled(
         async () =>
           openStream(await connectVsock({ cid: VSOCK_CID_HOST, port: link.port }), { allowHalfOpen: false }),
-        new LinkSlot(sessions, opened),
+        slot,
       );
   }
+  return slot;
 }

@@ -6,9 +6,15 @@
  *
  * While no host is connected the port reads end of file at once. Its return is announced by SIGIO only, and
  * SIGIO also comes for every buffer: so it is on only while waiting, with a look now and then besides.
+ *
+ * A port that was unplugged reads as if its host had left; the one that is plugged in after it is another device, and
+ * is opened in its place. What both sides had queued is lost then, and the host does not know: so the first
+ * that is written are the bytes that no frame survives (docs/protocol.md, "Torn frames"), and the host
+ * connects anew.
  */
+import { fstatSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { dup, findPort, hostConnected, openPort, openStream, setAsync } from '@coracle/sys';
+import { close, dup, findPort, hasCode, hostConnected, openPort, openStream, setAsync } from '@coracle/sys';
 import type { Connection } from '@coracle/wire';
 import type { SessionHost } from './session.ts';
 
@@ -17,9 +23,16 @@ export const PORT_NAME = 'coracle.link.0';
 const LOOK_AGAIN_MS = 250;
 /** A read of the port returns at most 4 KiB; libuv reads on while there is more. */
 const READ_BYTES = 64 * 1024;
+/** As long as the longest frame: whatever was cut is completed, with a wrong trailer. */
+const TEAR_BYTES = 32_768;
 
 export class PortLink {
-  readonly #fd: number;
+  #fd: number;
+  /** The port is to be closed and opened, or was closed and could not be opened yet. */
+  #stale = false;
+  /** The host may take what comes next for the rest of something else. */
+  #torn = false;
+  #socket: Socket | undefined;
   readonly #sessions: SessionHost;
   readonly #opened: () => void;
   readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
@@ -27,8 +40,8 @@ export class PortLink {
   readonly #look = (): void => this.#connectIfThere();
 
   /** @param opened called whenever a host has greeted */
-  constructor(path: string, sessions: SessionHost, opened: () => void) {
-    this.#fd = openPort(path);
+  constructor(sessions: SessionHost, opened: () => void) {
+    this.#fd = openPort(linkPortPath());
     this.#sessions = sessions;
     this.#opened = opened;
     process.on('SIGIO', () => {
@@ -37,18 +50,45 @@ export class PortLink {
     this.#wait();
   }
 
+  /** Closes the port and opens it again; what is queued in it is lost, and the host connects anew. */
+  reopen(): void {
+    this.#stale = true;
+    if (this.#timer !== undefined) this.#connectIfThere();
+    else this.#socket?.destroy();
+  }
+
   #wait(): void {
     this.#timer = setInterval(this.#look, LOOK_AGAIN_MS);
-    setAsync(this.#fd, true);
+    if (!this.#stale) setAsync(this.#fd, true);
     this.#connectIfThere();
   }
 
   #connectIfThere(): void {
+    if ((this.#stale || isReplaced(this.#fd)) && !this.#openAgain()) return;
     if (!hostConnected(this.#fd)) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
     setAsync(this.#fd, false);
     this.#connect();
+  }
+
+  /** @returns false when there is no port to be opened just now: the next look tries again */
+  #openAgain(): boolean {
+    if (this.#fd >= 0) close(this.#fd);
+    this.#fd = -1;
+    this.#stale = this.#torn = true;
+    const path = findPort(PORT_NAME);
+    if (path === undefined) return false;
+    try {
+      this.#fd = openPort(path);
+    } catch (error) {
+      // The copy that the last connection had is not closed yet; or the port is being unplugged.
+      if (['EBUSY', 'ENOENT', 'ENODEV', 'ENXIO'].some((code) => hasCode(error, code))) return false;
+      throw error;
+    }
+    this.#stale = false;
+    setAsync(this.#fd, true);
+    return true;
   }
 
   #connect(): void {
@@ -61,6 +101,9 @@ export class PortLink {
       },
     };
     const socket = openStream(dup(this.#fd), { onread });
+    this.#socket = socket;
+    if (this.#torn) socket.write(Buffer.alloc(TEAR_BYTES));
+    this.#torn = false;
     const connection: Connection = this.#sessions.begin(socket, {
       manualReceive: true,
       opened: this.#opened,
@@ -92,8 +135,21 @@ export class PortLink {
   }
 }
 
+/** Whether the port was unplugged and another one has come. */
+function isReplaced(fd: number): boolean {
+  const path = findPort(PORT_NAME);
+  if (path === undefined) return false;
+  try {
+    // devtmpfs: another device is another file, also under the same name.
+    return statSync(path).ino !== fstatSync(fd).ino;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
 /** @throws Error when the VM has no such port */
-export function linkPortPath(): string {
+function linkPortPath(): string {
   const path = findPort(PORT_NAME);
   if (path === undefined) {
     throw new Error(

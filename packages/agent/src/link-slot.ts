@@ -14,6 +14,11 @@ export class LinkSlot {
     this.#opened = opened;
   }
 
+  /** Ends the connection that there is; the host, or whoever dials, makes another one. */
+  reopen(): void {
+    this.#current?.close(new RpcError('aborted', 'the link is opened again'));
+  }
+
   /** @param closed called once when this connection has ended */
   take(socket: Duplex, closed: () => void = () => {}): void {
     this.#current?.close(new RpcError('aborted', 'another connection has taken the link over'));
