@@ -34,19 +34,19 @@ function mayFailOnlyByTakeover({ failure, client, program }: Attachment, owners:
 
 /** What is under way of a stream fits into the buffers that docs/limits.md names, whoever is stuck. */
 function bounded({ setting }: World, attachment: Attachment, program: Program): void {
-  const { windowBytes, bufferBytes } = setting;
+  const { windowBytes, agentWindowBytes, bufferBytes } = setting;
   for (const stream of [0, 1]) {
     const read = attachment.outputs[stream]?.end;
     if (!attachment.live || read === undefined || attachment.stopped[stream]) continue;
     // The pipe; what the agent keeps; what the Readable holds besides, which takes one piece too many.
-    const most = PIPE_BYTES + windowBytes + bufferBytes + windowBytes;
+    const most = PIPE_BYTES + agentWindowBytes + bufferBytes + windowBytes;
     const underWay = (program.written[stream] as number) - read;
     if (underWay > most) throw new Error(`${underWay} bytes of an output are under way, ${most} are allowed`);
   }
   if (attachment.inputBroken || program.input.gapsAllowed || !attachment.live) return;
   if (program.closedInput || program.ending !== undefined) return;
   const underWay = attachment.inputWritten - (program.input.counts[attachment.owner] as number);
-  const most = bufferBytes + MAX_WRITE_BYTES + 2 * windowBytes + PIPE_BYTES;
+  const most = bufferBytes + MAX_WRITE_BYTES + windowBytes + agentWindowBytes + PIPE_BYTES;
   if (underWay > most) throw new Error(`${underWay} bytes of stdin are under way, ${most} are allowed`);
 }
 

@@ -4,7 +4,7 @@
  * every byte that was written is read once and in order, an exit is reported after the last byte, a request takes
  * effect once, nothing waits for ever, and what is under way stays within the windows.
  *
- * MODEL_RUNS says how many stories, MODEL_SEED repeats a run. The pure streams have a faster model of their own,
+ * MODEL_RUNS says how many stories, MODEL_SEED repeats a run, and with MODEL_PATH its shortest story alone. The pure streams have a faster model of their own,
  * packages/wire/src/streams.model.test.ts, with windows of a few bytes.
  */
 import * as fc from 'fast-check';
@@ -37,6 +37,7 @@ it('every story ends well', { timeout: 24 * 3600_000 }, async () => {
   const property = fc.asyncProperty(anySetting, fc.array(anyEvent, { maxLength: 60, size: 'max' }), play);
   const run = await fc.check(property, {
     numRuns: RUNS,
+    ...(process.env.MODEL_PATH ? { path: process.env.MODEL_PATH, endOnFailure: true } : {}),
     ...(process.env.MODEL_SEED ? { seed: Number(process.env.MODEL_SEED) } : {}),
   });
   console.log(`${run.numRuns} stories, seed ${run.seed}`);
@@ -44,7 +45,7 @@ it('every story ends well', { timeout: 24 * 3600_000 }, async () => {
   const [setting, events] = run.counterexample as [Setting, Event[]];
   const cause = run.errorInstance as Error;
   throw new Error(
-    `${cause?.message}\nin story ${run.numRuns}, shrunk ${run.numShrinks} times (MODEL_SEED=${run.seed}):\n${tell(setting, events)}`,
+    `${cause?.message}\nin story ${run.numRuns}, shrunk ${run.numShrinks} times (MODEL_SEED=${run.seed} MODEL_PATH=${run.counterexamplePath}):\n${tell(setting, events)}`,
     { cause },
   );
 });

@@ -16,6 +16,8 @@ import { type AgentLink, PortLink, SocketLink } from './links.ts';
 import { Program, type ProgramKind } from './program.ts';
 
 export interface Setting extends Sizes {
+  /** What the agent keeps of each stream; the clients' is `windowBytes`. */
+  readonly agentWindowBytes: number;
   readonly transport: 'socket' | 'port';
   readonly programs: readonly ProgramKind[];
   /** How many clients share the programs at first. */
@@ -42,7 +44,7 @@ export class World {
 
   constructor(setting: Setting) {
     this.setting = setting;
-    this.programs = setting.programs.map((kind, index) => new Program(index, kind, setting.windowBytes));
+    this.programs = setting.programs.map((kind, index) => new Program(index, kind, setting.agentWindowBytes));
     const table = new ProcessTable();
     for (const { process } of this.programs) table.publish(process);
     const sessions = new SessionHost(table, new RequestServer(this.calls.handlers(this.programs)));
