@@ -8,9 +8,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type Container, Coracle, ensureProxy, type OciConfig, type Sandbox } from '@coracle/client';
-import { close, connectUnix, peerCredentials, waitForExit } from '@coracle/sys';
+import { waitForExit } from '@coracle/sys';
 import { createLocalDriver } from '@coracle/vm';
 import { debianRoot, writeBundle } from '../scripts/bundle.ts';
+import { listenerOf } from './place.ts';
 
 const root = path.dirname(import.meta.dirname);
 const proxyProgram = path.join(root, 'bin/coracle-proxy');
@@ -34,12 +35,7 @@ export class LocalPlace implements AsyncDisposable {
 
   /** The pid of the proxy that listens now. */
   proxyPid(): number {
-    const fd = connectUnix(this.socketPath);
-    try {
-      return peerCredentials(fd).pid;
-    } finally {
-      close(fd);
-    }
+    return listenerOf(this.socketPath);
   }
 
   /** ms that a proxy of its own takes from its start to `ready`, with nobody to serve. */

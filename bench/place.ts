@@ -6,10 +6,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { type Container, Coracle, type Sandbox } from '@coracle/client';
+import { type Container, Coracle, ensureProxy, type Sandbox } from '@coracle/client';
 import { close, connectUnix, kill, peerCredentials, waitForExit } from '@coracle/sys';
 import { stopVm } from '@coracle/vm';
 import { debianRoot, coracle as program, writeBundle } from '../scripts/bundle.ts';
+
+const proxyProgram = path.join(path.dirname(import.meta.dirname), 'bin/coracle-proxy');
 
 export class Place implements AsyncDisposable {
   readonly folder = mkdtempSync(path.join(tmpdir(), 'coracle-bench-'));
@@ -66,10 +68,20 @@ export class Place implements AsyncDisposable {
     this.#containers.push(id);
     await this.time(['run', '--detach', '--bundle', bundle, id]);
     const state = JSON.parse(readFileSync(path.join(this.folder, 'state', id, 'state.json'), 'utf8'));
-    const coracle = new Coracle({ proxy: this.proxySocket, sandboxes: this.sandboxes });
+    const command = [proxyProgram, '--socket', this.proxySocket, '--sandboxes', this.sandboxes];
+    const coracle = new Coracle({
+      proxy: this.proxySocket,
+      sandboxes: this.sandboxes,
+      startProxy: () => ensureProxy({ socketPath: this.proxySocket, command }),
+    });
     const sandbox = await coracle.connect(state.sandboxId);
     const config = JSON.parse(readFileSync(path.join(bundle, 'config.json'), 'utf8'));
     return { sandbox, container: sandbox.container(id, config) };
+  }
+
+  /** The pid of the proxy that listens now. */
+  proxyPid(): number {
+    return listenerOf(this.proxySocket);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -96,9 +108,17 @@ export function filesIn(folder: string): string[] {
 /** It would end by itself, but only some seconds after its folder has gone. */
 async function stopProxy(socketPath: string): Promise<void> {
   if (!existsSync(socketPath)) return;
-  const fd = connectUnix(socketPath);
-  const { pid } = peerCredentials(fd);
-  close(fd);
+  const pid = listenerOf(socketPath);
   kill(pid, 'SIGTERM');
   await waitForExit(pid);
+}
+
+/** Who listens on a unix socket: its pid. */
+export function listenerOf(socketPath: string): number {
+  const fd = connectUnix(socketPath);
+  try {
+    return peerCredentials(fd).pid;
+  } finally {
+    close(fd);
+  }
 }
