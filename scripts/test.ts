@@ -4,7 +4,7 @@
  * look green. `scripts/test.ts TIER…` runs only those.
  */
 import { spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -21,6 +21,8 @@ const tiers: Record<string, () => Promise<Outcome>> = {
   proto: () => command('buf', ['lint']),
   generated: () => command('scripts/check-generated', []),
   shim: () => command('make', ['--silent', '-C', 'packages/shim', 'test']),
+  sanitized: () => sanitized(),
+  fuzz: () => fuzz(),
   unit: () => vitest('unit'),
   local: () => vitest('local'),
   vm: () => vitest('vm'),
@@ -78,7 +80,44 @@ interface VitestReport {
   }[];
 }
 
-async function vitest(project: string): Promise<Outcome> {
+/** The shim's tests with the shim that has the sanitizers in it. What one finds fails, whoever reads its stderr. */
+async function sanitized(): Promise<Outcome> {
+  const built = await command('make', ['--silent', '-C', 'packages/shim', 'sanitized']);
+  if (built.failed > 0) return built;
+  const folder = await mkdtemp(path.join(tmpdir(), 'coracle-sanitizers-'));
+  try {
+    await chmod(folder, 0o1777); // a test runs the shim as another user
+    process.env.CORACLE_SHIM = path.resolve('bin/coracle-shim.sanitized');
+    process.env.ASAN_OPTIONS = `detect_leaks=1:log_path=${path.join(folder, 'found')}`;
+    const outcome = await vitest('local', ['test/local/shim.test.ts']);
+    const failures = [...outcome.failures];
+    for (const name of await readdir(folder)) {
+      const text = await readFile(path.join(folder, name), 'utf8');
+      console.log(text);
+      failures.push(/^.*(ERROR|runtime error).*$/m.exec(text)?.[0] ?? text.slice(0, 200));
+    }
+    return { passed: outcome.passed, failed: failures.length, failures };
+  } finally {
+    delete process.env.CORACLE_SHIM;
+    delete process.env.ASAN_OPTIONS;
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Each fuzz target is one test. Both languages at the same time, a minute each. */
+async function fuzz(): Promise<Outcome> {
+  const built = await command('make', ['--silent', '-C', 'packages/shim', 'fuzz']);
+  if (built.failed > 0) return built;
+  const code = await run('tsx', ['test/fuzz/main.ts', '--seconds', '62']);
+  const report = JSON.parse(
+    await readFile('out/fuzz/report.json', 'utf8').catch(() => '{"passed":0,"failures":[]}'),
+  );
+  const failures = report.failures as string[];
+  if (code !== 0 && failures.length === 0) failures.push(`test/fuzz/main.ts ended with ${code}`);
+  return { passed: report.passed, failed: failures.length, failures };
+}
+
+async function vitest(project: string, files: readonly string[] = []): Promise<Outcome> {
   const folder = await mkdtemp(path.join(tmpdir(), 'coracle-report-'));
   try {
     const file = path.join(folder, 'report.json');
@@ -89,6 +128,7 @@ async function vitest(project: string): Promise<Outcome> {
       '--reporter=default',
       '--reporter=json',
       `--outputFile.json=${file}`,
+      ...files,
     ]);
     const report = JSON.parse(await readFile(file, 'utf8')) as VitestReport;
     const failures = report.testResults.flatMap((result) => {

@@ -31,6 +31,9 @@ import { PROCESS, type ProxyOptions, ScriptedProxy } from './scripted-proxy.ts';
 const root = new URL('../..', import.meta.url).pathname;
 const binary = process.env.CORACLE_SHIM ?? join(root, 'bin/coracle-shim');
 const TOKEN = '00112233445566778899aabbccddeeff';
+/** What a shim is started with; a sanitized one also where to write what it finds (scripts/test.ts). */
+const environment: NodeJS.ProcessEnv = { CORACLE_TOKEN: TOKEN };
+if (process.env.ASAN_OPTIONS) environment.ASAN_OPTIONS = process.env.ASAN_OPTIONS;
 const MiB = 1024 * 1024;
 
 let folder: string;
@@ -70,7 +73,7 @@ function startShim(
   socket: string,
   args: string[] = [],
   stdio: StdioOptions = ['pipe', 'pipe', 'pipe'],
-  env: NodeJS.ProcessEnv = { CORACLE_TOKEN: TOKEN },
+  env: NodeJS.ProcessEnv = environment,
 ): { child: ChildProcess; ended: Promise<Ending> } {
   const child = spawn(
     binary,
@@ -323,7 +326,7 @@ describe('bytes', () => {
         `${PROCESS}`,
         '--stdin',
       ];
-      const child = spawn('/bin/sh', args, { env: { CORACLE_TOKEN: TOKEN }, stdio: 'ignore' });
+      const child = spawn('/bin/sh', args, { env: environment, stdio: 'ignore' });
       children.add(child);
       await until('end of file', () => proxy.stdinIsWhole);
       proxy.stdout('nobody hears');
@@ -428,7 +431,7 @@ describe('bytes', () => {
       chmodSync(proxy.path, 0o777);
       const args = ['--socket', proxy.path, '--sandbox', 'box-1', '--process', `${PROCESS}`, '--stdin'];
       const stdio: StdioOptions = [input.read, output.write, errors.write];
-      const options = { stdio, env: { CORACLE_TOKEN: TOKEN }, ...(uid === undefined ? {} : { uid }) };
+      const options = { stdio, env: environment, ...(uid === undefined ? {} : { uid }) };
       const child = spawn(readable, args, options);
       children.add(child);
       const ended = once(child, 'close');
