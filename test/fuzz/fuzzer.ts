@@ -13,6 +13,8 @@ export interface FuzzOptions {
   readonly corpus: readonly Buffer[];
   /** Resident memory that the process may have, after the garbage was collected. */
   readonly memoryMiB: number;
+  /** Keep only what reaches something for the first time, not what reaches it more often: a small corpus. */
+  readonly firstOnly?: boolean;
   onProgress(progress: Progress): void;
   /** Told before each input is run, for a watchdog. */
   onInput?(input: Buffer): void;
@@ -68,7 +70,7 @@ export async function fuzz(target: Target, counts: Uint32Array, options: FuzzOpt
       if (before & bit) continue;
       if (before === 0) reached++;
       seen[i] = before | bit;
-      isNew = true;
+      isNew ||= before === 0 || options.firstOnly !== true;
     }
     must(work <= target.workLimit(input.length), `${work} statements for an input of ${input.length} bytes`);
     if (isNew) kept.push(input);

@@ -82,6 +82,7 @@ async function minimise(folders: readonly string[]): Promise<void> {
   const corpus = folders.flatMap(inputsIn).sort((a, b) => a.length - b.length);
   const { kept } = await fuzz(target, counts, {
     seconds: 0,
+    firstOnly: true,
     seed: 1,
     corpus,
     memoryMiB: MEMORY_MIB,
