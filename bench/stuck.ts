@@ -20,7 +20,7 @@ export async function benchStuck(container: Container, where: string, keysEach: 
   await type(WARM_UP_KEYS);
   const idle = await type(keysEach);
   const stuck = await Promise.all(range(() => container.exec({ args: ['cat', '/dev/zero'] })));
-  await allBlocked(stuck);
+  await allBlocked(container, stuck);
   const busy = await type(keysEach);
   for (const process of stuck) {
     await process.signal('SIGKILL');
@@ -41,15 +41,36 @@ export async function benchStuck(container: Container, where: string, keysEach: 
   ];
 }
 
-/** Their output has filled what this end takes, and no more of it is coming. */
-async function allBlocked(processes: readonly ContainerProcess[]): Promise<void> {
+/**
+ * All have filled what this end takes, and wait in write(2) by now: between two looks none of them has used the
+ * processor. Until then the flood itself is measured.
+ */
+async function allBlocked(container: Container, processes: readonly ContainerProcess[]): Promise<void> {
   const deadline = performance.now() + DEADLINE_MS;
-  const full = (process: ContainerProcess): boolean =>
-    process.stdout.readableLength >= process.stdout.readableHighWaterMark;
-  while (!processes.every(full)) {
+  const full = ({ stdout }: ContainerProcess): boolean =>
+    stdout.readableLength >= stdout.readableHighWaterMark;
+  let before = new Map<string, number>();
+  for (;;) {
+    const now = await ticksByPid(container);
+    // The cat of the look itself is never there twice.
+    const known = [...now].filter(([pid]) => before.has(pid));
+    const quiet = known.every(([pid, ticks]) => before.get(pid) === ticks);
+    if (quiet && known.length >= processes.length && processes.every(full)) return;
     if (performance.now() > deadline) throw new Error(`not all readers were stuck after ${DEADLINE_MS} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    before = now;
   }
+}
+
+/** proc(5), stat: processor time of each cat in the container. */
+async function ticksByPid(container: Container): Promise<Map<string, number>> {
+  const look = await container.exec({ args: ['sh', '-c', 'sleep 0.2; cat /proc/[0-9]*/stat'] });
+  const { stdout } = await look.output();
+  const found = stdout
+    .toString('latin1')
+    .split('\n')
+    .map((line) => line.split(' '))
+    .filter(([, name]) => name === '(cat)');
+  return new Map(found.map((fields) => [fields[0] ?? '', Number(fields[13]) + Number(fields[14])]));
 }
 
 function range<T>(make: () => T): T[] {
