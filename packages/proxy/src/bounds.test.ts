@@ -81,6 +81,19 @@ test('the sandbox’s last request is refused, also when nobody waits for the ot
   expect(routes.part(sane, frame(FrameType.REQUEST, 1))).toBeDefined();
 });
 
+test('a client that cancels at once is refused before it has used up what all may have', () => {
+  const routes = new RequestRoutes(() => undefined);
+  const mad = client();
+  for (let id = 1; id <= 5000; id++) {
+    routes.part(mad, frame(FrameType.REQUEST, id));
+    routes.cancel(mad, id);
+  }
+  expect(routes.part(client(), frame(FrameType.REQUEST, 1))).toBeDefined();
+  expect(routes.part(mad, frame(FrameType.REQUEST, 1))).toBeUndefined();
+  for (let linkId = 1; linkId <= MAX_REQUESTS; linkId++) routes.answerPart(frame(FrameType.RESPONSE, linkId));
+  expect(routes.part(mad, frame(FrameType.REQUEST, 2))).toBeDefined();
+});
+
 test('above the cap that all share the one with most is cut off', () => {
   const cut: number[] = [];
   const holder = (queuedBytes: number) => ({ queuedBytes, cutOff: () => void cut.push(queuedBytes) });

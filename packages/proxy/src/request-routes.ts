@@ -23,6 +23,8 @@ const MAX_CLIENT_UNFINISHED_BYTES = MAX_UNFINISHED_BYTES / 2;
 export interface RoutedRequest {
   readonly linkId: number;
   readonly clientId: number;
+  /** Of the client that made it. */
+  readonly requests: ClientRequests;
   /** Undefined when nobody waits for the answer any more. */
   client: LinkClient | undefined;
   /** It has several parts: they take turns with data, so that it holds up nobody's signals. */
@@ -38,6 +40,8 @@ interface ClientRequests {
   readonly byId: Map<number, RoutedRequest>;
   /** Of those that are not complete and go to the agent. */
   unfinishedBytes: number;
+  /** Cancelled and not yet answered by the agent: they count, or one client could use up what all may have. */
+  cancelled: number;
 }
 
 export class RequestRoutes {
@@ -94,7 +98,9 @@ export class RequestRoutes {
     requests.byId.delete(clientId);
     if (route.refused === undefined && !route.complete) requests.unfinishedBytes -= route.bytes;
     route.client = undefined;
-    return route.refused === undefined ? route : undefined;
+    if (route.refused !== undefined) return undefined;
+    requests.cancelled++;
+    return route;
   }
 
   /** @returns what the agent is to be told to cancel */
@@ -118,6 +124,8 @@ export class RequestRoutes {
       throw violation(`RESPONSE ${frame.id} is larger than ${MAX_MESSAGE_BYTES} bytes`);
     if ((frame.flags & MORE) === 0) {
       this.#byLinkId.delete(frame.id);
+      // Nobody waits: it was cancelled, given up, or its client has gone, whose count is of no use any more.
+      if (route.client === undefined && route.refused === undefined) route.requests.cancelled--;
       this.#answered(route);
     }
     return route;
@@ -138,12 +146,20 @@ export class RequestRoutes {
     if (requests.byId.size >= MAX_REQUESTS) throw violation(`more than ${MAX_REQUESTS} requests at a time`);
     // Judged at the first part: one whose beginning was not sent must not be sent at all.
     const refused =
-      this.#byLinkId.size >= MAX_LINK_REQUESTS
-        ? new RpcError('resource_exhausted', `more than ${MAX_LINK_REQUESTS} requests wait for this sandbox`)
-        : undefined;
+      requests.byId.size + requests.cancelled >= MAX_REQUESTS
+        ? new RpcError(
+            'resource_exhausted',
+            `more than ${MAX_REQUESTS} requests, with those cancelled just now`,
+          )
+        : this.#byLinkId.size >= MAX_LINK_REQUESTS
+          ? new RpcError(
+              'resource_exhausted',
+              `more than ${MAX_LINK_REQUESTS} requests wait for this sandbox`,
+            )
+          : undefined;
     const linkId = this.#newLinkId();
     const progress = { bytes: 0, complete: false, answerBytes: 0 };
-    const route: RoutedRequest = { linkId, clientId, client, large, refused, ...progress };
+    const route: RoutedRequest = { linkId, clientId, requests, client, large, refused, ...progress };
     requests.byId.set(clientId, route);
     if (refused === undefined) this.#byLinkId.set(linkId, route);
     return route;
@@ -152,7 +168,7 @@ export class RequestRoutes {
   #requestsOf(client: LinkClient): ClientRequests {
     let requests = this.#byClient.get(client);
     if (requests === undefined) {
-      requests = { byId: new Map(), unfinishedBytes: 0 };
+      requests = { byId: new Map(), unfinishedBytes: 0, cancelled: 0 };
       this.#byClient.set(client, requests);
     }
     return requests;
