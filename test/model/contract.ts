@@ -15,6 +15,7 @@ export async function check(world: World): Promise<void> {
   for (const [index, owners] of world.owners.entries()) {
     const program = world.programs[index] as Program;
     for (const attachment of owners) {
+      for (const output of attachment.outputs) output.gapsAllowed = program.input.gapsAllowed;
       mayFailOnlyByTakeover(attachment, owners);
       bounded(world, attachment, program);
       if (attachment.result !== undefined && program.ending === undefined) {
@@ -37,7 +38,8 @@ function bounded({ setting }: World, attachment: Attachment, program: Program): 
   const { windowBytes, agentWindowBytes, bufferBytes } = setting;
   for (const stream of [0, 1]) {
     const read = attachment.outputs[stream]?.end;
-    if (!attachment.live || read === undefined || attachment.stopped[stream]) continue;
+    if (!attachment.live || program.input.gapsAllowed || read === undefined || attachment.stopped[stream])
+      continue;
     // The pipe; what the agent keeps; what the Readable holds besides, which takes one piece too many.
     const most = PIPE_BYTES + agentWindowBytes + bufferBytes + windowBytes;
     const underWay = (program.written[stream] as number) - read;

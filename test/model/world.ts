@@ -127,7 +127,10 @@ export class World {
     const former = owners.at(-1) as Attachment;
     if (owners.length >= MAX_WRITERS) return;
     if (kill) former.client.crash(keepBytes);
-    else if (former.live) program.input.gapsAllowed = true;
+    else if (former.live) {
+      program.input.gapsAllowed = true;
+      for (const owner of owners) for (const output of owner.outputs) output.gapsAllowed = true;
+    }
     owners.push(this.addClient().attach(program, owners.length, false, this.setting));
   }
 
