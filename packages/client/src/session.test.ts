@@ -159,3 +159,29 @@ test.each<CodeName>(['unavailable', 'not_found'])(
     expect(session.vmLost?.code).toBe(code);
   },
 );
+
+test('a proxy that cannot be started again fails calls with the reason; streams go on once it can', async () => {
+  await using peer = new ScriptedPeer();
+  await peer.listen();
+  let reason: Error | undefined = new Error('no such program');
+  const startProxy = async () => {
+    if (reason !== undefined) throw reason;
+    await peer.listen();
+  };
+  const session = new Session('box', { socketPath: peer.socketPath, startProxy });
+  await session.bind();
+  const channel = session.openChannel(handle, piped);
+  await peer.attach();
+  peer.stop();
+  // The fault it guards: the first attempt that failed ended the session, and every stream with it.
+  await expect(session.call('getAgentDetails', {})).rejects.toMatchObject({
+    code: 'unavailable',
+    reason: expect.stringContaining('no such program'),
+  });
+  expect(session.isClosed).toBe(false);
+  reason = undefined;
+  const again = await peer.attach();
+  peer.exit(again, { waitStatus: 4 << 8 });
+  expect(await channel.result).toMatchObject({ exitCode: 4 });
+  session.close();
+});

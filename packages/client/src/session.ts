@@ -168,6 +168,11 @@ export class Session {
       if (this.#failures > 0 && !started) {
         await sleep(Math.min(FIRST_DELAY_MS * 2 ** (this.#failures - 1), LAST_DELAY_MS), signal);
       }
+      // Whoever waited has been told that there is no proxy, and no stream is left to go on.
+      if (!this.#needed) {
+        this.#state = { kind: 'idle' };
+        return;
+      }
       this.#failures++;
       started = false;
       const attempt = await openLink(
@@ -182,25 +187,28 @@ export class Session {
     }
   }
 
-  /** @returns whether one was started; otherwise there was one, and whoever runs it starts it again: systemd, or another client */
+  /**
+   * @returns whether one was started; otherwise it is waited for one
+   * @throws RpcError when this session was never bound
+   */
   async #startProxy(why: RpcError): Promise<boolean> {
     const { startProxy, socketPath } = this.#options;
-    if (startProxy !== undefined) {
-      try {
-        await startProxy();
-        return true;
-      } catch (error) {
-        throw new RpcError(
-          'unavailable',
-          `cannot start a proxy on ${socketPath}: ${asRpcError(error).reason}`,
-          {
-            cause: error,
-          },
-        );
-      }
+    if (startProxy === undefined) {
+      if (!this.#wasBound) throw why;
+      // There was one, and whoever runs it starts it again: systemd, or another client.
+      return false;
     }
-    if (!this.#wasBound) throw why;
-    return false;
+    try {
+      await startProxy();
+      return true;
+    } catch (cause) {
+      const reason = `cannot start a proxy on ${socketPath}: ${asRpcError(cause).reason}`;
+      const error = new RpcError('unavailable', reason, { cause });
+      if (!this.#wasBound) throw error;
+      // Whoever waits for an answer is told, and may ask again. Streams wait: the agent keeps what they need.
+      this.#requests.fail(error);
+      return false;
+    }
   }
 
   #bound(connection: Connection): void {

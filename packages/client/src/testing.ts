@@ -128,9 +128,14 @@ export class ScriptedPeer implements AsyncDisposable {
     this.send({ type: FrameType.DATA, id: id + 2, generation, offset, payload });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** As a proxy that dies: nobody listens any more. It may listen again. */
+  stop(): void {
     this.#server.close();
     for (const connection of this.connections) connection.close(new RpcError('aborted', 'the test is over'));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
     rmSync(this.directory, { recursive: true, force: true });
   }
 

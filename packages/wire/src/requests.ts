@@ -89,6 +89,11 @@ export class Requests {
   /** Nothing will be answered any more: all calls, now and later, fail with `reason`. */
   close(reason: RpcError): void {
     this.#closed ??= reason;
+    this.fail(reason);
+  }
+
+  /** What waits for an answer now fails with `reason`; later calls are another matter. */
+  fail(reason: RpcError): void {
     for (const pending of [...this.#pending.values()]) pending.settle(reason);
   }
 
