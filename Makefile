@@ -10,7 +10,7 @@ IMAGE := out/image
 MINUTES ?= 5
 DRIVER ?= both
 
-.PHONY: help setup build image demo shell test check fuzz bench soak install uninstall generate clean
+.PHONY: help setup build image demo shell test check fuzz faults bench soak install uninstall generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: image ## all four tiers: unit, local, vm (clients come with a later versio
 fuzz: setup ## fuzz both decoders, all messages and the shim: SECONDS=60 for each language, ONLY=target, SEED=number
 	@make --silent -C packages/shim fuzz
 	@tsx test/fuzz/main.ts --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
+
+faults: image ## kill, stop and cut everything under 16 processes in a VM; FAULTS="--faults 100 --seed 7" for more
+	@tsx test/faults/main.ts $(FAULTS)
 
 bench: image ## benchmarks, each beside its baseline from the same run
 	@tsx bench/main.ts

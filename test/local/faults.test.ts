@@ -1,0 +1,4 @@
+/** The fault suite of test/vm/faults.test.ts by the local driver: more faults, in less time. */
+import { faultSuite } from '../faults/suite.ts';
+
+faultSuite({ driver: 'local', faults: 40, kills: 30 }, 240_000);
