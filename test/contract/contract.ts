@@ -5,6 +5,7 @@ import { type Amounts, amountsOf, bytesSuite } from './bytes.ts';
 import { exitOrderSuite } from './exit-order.ts';
 import { exitsSuite } from './exits.ts';
 import { floodSuite } from './flood.ts';
+import { killsSuite } from './kills.ts';
 import { lifecycleSuite } from './lifecycle.ts';
 import { linkSuite } from './link.ts';
 import { killedVmSuite, proxyLossSuite, vmLossSuite } from './loss.ts';
@@ -32,6 +33,7 @@ export function contract(driver: DriverName): void {
     bytesSuite(shared, amountsOf[driver]);
     exitsSuite(shared);
     exitOrderSuite(shared);
+    killsSuite(shared);
     floodSuite(shared);
     proxyLossSuite(shared, amountsOf[driver]);
     afterAll(async () => {

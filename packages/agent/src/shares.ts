@@ -1,5 +1,5 @@
 /** File systems shared by the host, and paths inside them. */
-import { mkdirSync, rmdirSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, rmdirSync, statSync } from 'node:fs';
 import { join, normalize } from 'node:path';
 import { mount, unmount } from '@coracle/sys';
 import { RpcError, type Share } from '@coracle/wire';
@@ -13,6 +13,8 @@ export class Shares {
   readonly #folder: string;
   readonly #local: boolean;
   readonly #roots = new Map<string, string>();
+  /** By device: a descriptor of each file system below a share. */
+  readonly #held = new Map<number, number>();
 
   constructor(stateFolder: string, local: boolean) {
     this.#folder = join(stateFolder, 'shares');
@@ -32,10 +34,33 @@ export class Shares {
     const root = this.#roots.get(tag);
     if (root === undefined) throw invalid(field, `names share "${tag}", which this sandbox does not have`);
     if (path.includes('\0')) throw invalid(field, 'must not contain a NUL byte');
-    return join(root, normalize(`/${path}`));
+    const inside = join(root, normalize(`/${path}`));
+    if (!this.#local) this.#hold(inside);
+    return inside;
+  }
+
+  /**
+   * Keeps what the host has mounted below a share mounted here. The kernel mounts such a place when it is first
+   * entered, in the mount namespace of whoever enters. If only crun did, the mount would end with the container,
+   * and Linux 6.1 has a bug there: releases of files that virtiofsd has not answered yet keep inodes busy
+   * ("Busy inodes after unmount", kernel BUG at fs/super.c), which happened when containers were killed early. An
+   * open descriptor also keeps the directory's cache from being dropped under the containers
+   * (kata-containers issue 8040).
+   */
+  #hold(path: string): void {
+    try {
+      const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      const { dev } = fstatSync(fd);
+      if (this.#held.has(dev)) closeSync(fd);
+      else this.#held.set(dev, fd);
+    } catch {
+      // It is not there, which whoever uses the path reports; or a socket, which can't be opened.
+    }
   }
 
   removeAll(): void {
+    for (const fd of this.#held.values()) closeSync(fd);
+    this.#held.clear();
     for (const [tag, root] of this.#roots) {
       if (this.#local) continue;
       try {
