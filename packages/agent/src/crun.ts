@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { acceptDescriptor, close, decodeWaitStatus, type WindowSize } from '@coracle/sys';
+import { acceptDescriptor, close, decodeWaitStatus, runAheadOfChildren, type WindowSize } from '@coracle/sys';
 import type { RpcError } from '@coracle/wire';
 import { crunError } from './crun-error.ts';
 import { type CrunProgram, crunVersion } from './crun-program.ts';
@@ -117,6 +117,9 @@ export class Crun {
         file,
         stdio.child,
         options.what,
+        // For an exec crun sets the terminal's size while the program starts already, and nothing makes that wait
+        // (libcrun_container_exec): on a busy machine one of five saw 0 columns. Ahead of its child crun wins.
+        runAheadOfChildren,
       );
       return openTerminal((await received).descriptor, options.size);
     } catch (error) {
@@ -134,10 +137,11 @@ export class Crun {
     file: string,
     descriptors: Readonly<Record<number, number>>,
     what: string,
+    started?: (pid: number) => void,
   ): Promise<void> {
     const { argv, env } = this.#program;
     const args = [...argv, '--log', `${file}.log`, '--log-format', 'json', ...command];
-    const status = this.#reaper.run({ file: args[0] as string, args, env, descriptors });
+    const status = this.#reaper.run({ file: args[0] as string, args, env, descriptors }, started);
     return status.then((waitStatus) => {
       const result = decodeWaitStatus(waitStatus);
       if (result.kind !== 'exited' || result.code !== 0) throw failure(file, what, waitStatus);

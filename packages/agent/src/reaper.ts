@@ -9,8 +9,10 @@ export type OnExit = (status: number) => void;
 
 export class Reaper {
   readonly #watched = new Map<number, OnExit>();
-  readonly #unclaimed = new Map<number, number>();
-  #starts = 0;
+  readonly #unclaimed = new Map<number, { readonly status: number; readonly at: number }>();
+  /** For each start under way, the count of unclaimed statuses at its beginning; in order of their beginnings. */
+  readonly #starts = new Set<{ readonly since: number }>();
+  #count = 0;
   readonly #take: () => Reaped[];
 
   constructor(take: () => Reaped[] = reap) {
@@ -30,34 +32,48 @@ export class Reaper {
       if (onExit !== undefined) {
         this.#watched.delete(pid);
         onExit(status);
-      } else if (this.#starts > 0) this.#unclaimed.set(pid, status);
+      } else if (this.#starts.size > 0) this.#unclaimed.set(pid, { status, at: this.#count++ });
     }
   }
 
   /** A process whose pid is not known yet is being started: call `watch` before the hold is disposed of. */
   holdUnknown(): Disposable {
-    this.#starts++;
+    const start = { since: this.#count };
+    this.#starts.add(start);
     return {
       [Symbol.dispose]: () => {
-        if (--this.#starts === 0) this.#unclaimed.clear();
+        this.#starts.delete(start);
+        this.#forget();
       },
     };
   }
 
   /** Calls `onExit` once with the wait status, at once if the process has ended during a hold. */
   watch(pid: number, onExit: OnExit): void {
-    const status = this.#unclaimed.get(pid);
-    if (status === undefined) {
+    const ended = this.#unclaimed.get(pid);
+    if (ended === undefined) {
       this.#watched.set(pid, onExit);
       return;
     }
     this.#unclaimed.delete(pid);
-    onExit(status);
+    onExit(ended.status);
   }
 
-  /** Starts a helper program and waits for its end. @returns the wait status */
-  run(options: SpawnOptions): Promise<number> {
+  /** What is older than the oldest start is nobody's: where starts overlap without end its pid is given again. */
+  #forget(): void {
+    const [oldest] = this.#starts;
+    for (const [pid, { at }] of this.#unclaimed)
+      if (oldest === undefined || at < oldest.since) this.#unclaimed.delete(pid);
+  }
+
+  /**
+   * Starts a helper program and waits for its end.
+   * @param started called with its pid at once
+   * @returns the wait status
+   */
+  run(options: SpawnOptions, started?: (pid: number) => void): Promise<number> {
     const pid = spawn(options);
+    started?.(pid);
     return new Promise((resolve) => this.#watched.set(pid, resolve));
   }
 }

@@ -35,6 +35,7 @@ export {
   type Resource,
   type ResourceLimit,
   reboot,
+  runAheadOfChildren,
   setChildSubreaper,
   setDumpable,
   setHostname,

@@ -1,16 +1,20 @@
+import { readFileSync, writeSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import { close } from './fd.ts';
+import { close, pipe2 } from './fd.ts';
 import {
   getResourceLimit,
   kill,
   killGroup,
   pidfdAlive,
   pidfdOpen,
+  runAheadOfChildren,
   setChildSubreaper,
   setParentDeathSignal,
   waitForExit,
 } from './process.ts';
 import { parseSignal, signalName } from './signals.ts';
+import { openStream } from './stream.ts';
 import { ended, run, shell } from './testing.ts';
 
 describe('pidfd', () => {
@@ -35,6 +39,30 @@ describe('pidfd', () => {
     controller.abort(new Error('enough'));
     await expect(waiting).rejects.toThrow('enough');
   });
+});
+
+/** proc(5), field 41 of stat: 0 ordinary, 1 SCHED_FIFO. */
+const policyOf = (pid: number | string): number =>
+  Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ')[38]);
+
+it('lets a process run ahead, and nothing that it starts', async () => {
+  const [go, told] = [pipe2(), pipe2()];
+  const pid = shell(
+    'read line; cut -d" " -f41 /proc/$$/stat; (read a < /proc/self/stat; echo "$a" | cut -d" " -f41)',
+    {
+      descriptors: { 0: go.read, 1: told.write },
+    },
+  );
+  close(go.read);
+  close(told.write);
+  expect(policyOf(pid)).toBe(0);
+  expect(runAheadOfChildren(pid)).toBe(true);
+  writeSync(go.write, 'go\n');
+  close(go.write);
+  // The shell itself, and a child of it: its subshell.
+  expect(await text(openStream(told.read))).toBe('1\n0\n');
+  await ended(pid);
+  expect(runAheadOfChildren(4_000_000)).toBe(false);
 });
 
 describe('kill', () => {

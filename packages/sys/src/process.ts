@@ -8,6 +8,7 @@ import { parseSignal } from './signals.ts';
 
 const cPrctl = libc('int prctl(int option, ulong a, ulong b, ulong c, ulong d)');
 const cSyscall2 = libc('long syscall(long number, long a, long b)');
+const cSetScheduler = libc('int sched_setscheduler(int pid, int policy, const void *parameters)');
 const cKill = libc('int kill(int pid, int signal)');
 const cSethostname = libc('int sethostname(const void *name, size_t length)');
 const cReboot = libc('int reboot(int command)');
@@ -101,6 +102,22 @@ function send(id: number, target: number, signal: string | number, subject: stri
   const errno = lastErrno();
   if (errno === constants.errno.ESRCH) return false;
   throw new SysError(errno, `kill with ${signal}`, subject);
+}
+
+/** linux/sched.h */
+const SCHED_FIFO = 1;
+const SCHED_RESET_ON_FORK = 0x40000000;
+
+/**
+ * Lets a process run before all ordinary ones whenever it has something to do (sched(7)); what it starts from now
+ * on is ordinary again. Only for what ends soon.
+ * @returns false when that is not allowed (CAP_SYS_NICE, or a cgroup without real-time bandwidth), or it has ended
+ */
+export function runAheadOfChildren(pid: number): boolean {
+  // struct sched_param { int priority }, the lowest of SCHED_FIFO.
+  const parameters = Buffer.alloc(4);
+  parameters.writeInt32LE(1, 0);
+  return cSetScheduler(pid, SCHED_FIFO | SCHED_RESET_ON_FORK, parameters) === 0;
 }
 
 /** Sets the host name of our UTS namespace (at most 64 bytes). */
