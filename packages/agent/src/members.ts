@@ -64,6 +64,7 @@ function isGone(error: unknown): boolean {
 }
 
 export class NamespaceMembers implements Members {
+  readonly #init: number;
   readonly #namespace: string | undefined;
   readonly #known: () => number[];
 
@@ -72,6 +73,7 @@ export class NamespaceMembers implements Members {
    * @param known pids of its processes that the agent has started, all there is without a pid namespace
    */
   constructor(init: number, known: () => number[]) {
+    this.#init = init;
     const namespace = namespaceOf(init);
     this.#namespace = namespace === namespaceOf('self') ? undefined : namespace;
     this.#known = known;
@@ -79,6 +81,9 @@ export class NamespaceMembers implements Members {
 
   pids(): number[] {
     if (this.#namespace === undefined) return this.#known();
+    // With its first process the whole namespace has ended, and its number is given to the next one: a container
+    // that was removed after its end killed another that was just being made.
+    if (namespaceOf(this.#init) !== this.#namespace) return [];
     const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
     return all.filter((pid) => namespaceOf(pid) === this.#namespace).map(Number);
   }

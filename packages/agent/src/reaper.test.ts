@@ -47,3 +47,17 @@ test('forgets orphans, whose pid may be given again, when no start is under way'
   ended({ pid: 9, status: 3 });
   expect(seen).toEqual([3]);
 });
+
+test('forgets orphans from before the oldest start, where starts overlap without end', () => {
+  const { reaper, ended } = scripted();
+  const first = reaper.holdUnknown();
+  ended({ pid: 9, status: 0 });
+  const second = reaper.holdUnknown();
+  ended({ pid: 10, status: 1 });
+  first[Symbol.dispose]();
+  const seen: string[] = [];
+  reaper.watch(9, (status) => seen.push(`9:${status}`));
+  reaper.watch(10, (status) => seen.push(`10:${status}`));
+  expect(seen).toEqual(['10:1']);
+  second[Symbol.dispose]();
+});
