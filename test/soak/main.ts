@@ -65,7 +65,8 @@ async function soak(drivers: readonly DriverName[], lengthMs: number, report: Re
       stages.push({ place, tenant, file, workers: place.driver === 'local' ? 3 : 2 });
     }
     await phases(stages, lengthMs, { random, report, watched, client });
-    for (const { tenant } of stages) await tenant[Symbol.asyncDispose]();
+    for (const { tenant, place } of stages)
+      await within(tenant[Symbol.asyncDispose](), STUCK_MS[place.driver], `${place.driver} is removed`);
     for (const place of places) await place.expectNothingLeft();
     await leftByProxies(places);
   } catch (error) {
@@ -112,7 +113,8 @@ async function phases(stages: readonly Stage[], lengthMs: number, run: Run): Pro
   // Each process has done everything once before its descriptors are counted.
   await churn(stages, Math.min(20_000, lengthMs / 10), { ...run, phase: 'warm-up', sampled: [] });
   const count = async () => {
-    for (const { tenant } of stages) await tenant.refresh();
+    for (const { tenant, place } of stages)
+      await within(tenant.refresh(), STUCK_MS[place.driver], `the container of ${place.driver} is replaced`);
     return await settled(held);
   };
   const atStart = await count();
