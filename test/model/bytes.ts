@@ -53,63 +53,103 @@ export class InputCheck {
   }
 }
 
+/** So many bytes occur once in an output. */
+const TELLING_BYTES = 12;
+
+/** Bytes of an output that were read behind each other. */
+interface Run {
+  readonly from: number;
+  to: number;
+}
+
 /** What a reader has read of an output. A later owner begins where the agent says; its bytes tell where. */
 export class OutputCheck {
   readonly #program: number;
   readonly #stream: number;
-  start: number | undefined;
-  length = 0;
+  /** More than one when another owner has got what is between. */
+  readonly runs: Run[] = [];
   /** Two owners take each other's place: each may miss what the other has got. */
   gapsAllowed = false;
-  #early = Buffer.alloc(0);
+  /** It can't be told to the byte where each run begins. */
+  vague = false;
+  /** Read, but where it belongs is not known yet. */
+  #unplaced: Buffer = Buffer.alloc(0);
 
   constructor(program: number, stream: number, start: number | undefined) {
     this.#program = program;
     this.#stream = stream;
-    this.start = start;
+    if (start !== undefined) this.runs.push({ from: start, to: start });
   }
 
+  get start(): number | undefined {
+    return this.runs[0]?.from;
+  }
   get end(): number | undefined {
-    return this.start === undefined ? undefined : this.start + this.length;
+    return this.runs.at(-1)?.to;
   }
 
   take(bytes: Buffer, written: number): void {
-    if (this.start === undefined) {
-      this.#early = Buffer.concat([this.#early, bytes]);
-      this.length += bytes.length;
-      if (this.#early.length < 12) return;
-      const at = outputBytes(this.#program, this.#stream, 0, written).indexOf(this.#early);
-      if (at < 0) throw new Error(`${this.name}: what was read was never written`);
-      this.start = at;
-      return;
+    const run = this.runs.at(-1);
+    if (run === undefined || this.#unplaced.length > 0) {
+      this.#unplaced = Buffer.concat([this.#unplaced, bytes]);
+    } else {
+      const known = this.#matching(bytes, run.to, written);
+      run.to += known;
+      if (known === bytes.length) return;
+      if (!this.gapsAllowed) {
+        throw new Error(
+          run.to === written
+            ? `${this.name}: read to ${run.to + bytes.length - known}, written were ${written}`
+            : `${this.name}: byte ${run.to} is not the one that was written`,
+        );
+      }
+      this.#unplaced = Buffer.from(bytes.subarray(known));
     }
-    const from = this.gapsAllowed ? this.#find(bytes, written) : this.start + this.length;
-    if (from + bytes.length > written) {
-      throw new Error(`${this.name}: read to ${from + bytes.length}, written were ${written}`);
-    }
-    if (!outputBytes(this.#program, this.#stream, from, bytes.length).equals(bytes)) {
-      throw new Error(
-        `${this.name}: bytes ${from} to ${from + bytes.length} are not those that were written`,
-      );
-    }
-    this.length = from + bytes.length - this.start;
+    while (this.#unplaced.length >= TELLING_BYTES) this.#place(written);
   }
 
-  /** Somewhere behind what it has: another owner may have got what is missing. */
-  #find(bytes: Buffer, written: number): number {
-    const from = (this.start ?? 0) + this.length;
-    const at = outputBytes(this.#program, this.#stream, 0, written).indexOf(bytes, from);
-    return at < 0 ? from : at;
+  /** @returns how many of `bytes` are those at `offset` */
+  #matching(bytes: Buffer, offset: number, written: number): number {
+    const expected = outputBytes(
+      this.#program,
+      this.#stream,
+      offset,
+      Math.min(bytes.length, written - offset),
+    );
+    if (expected.equals(bytes)) return bytes.length;
+    let count = 0;
+    while (count < expected.length && expected[count] === bytes[count]) count++;
+    return count;
+  }
+
+  /** Finds the first place behind what it has; a shorter piece when the next gap follows at once. */
+  #place(written: number): void {
+    const last = this.runs.at(-1);
+    const all = outputBytes(this.#program, this.#stream, 0, written);
+    for (let length = TELLING_BYTES; length > 0; length--) {
+      const from = all.indexOf(this.#unplaced.subarray(0, length), last?.to ?? 0);
+      if (from < 0) continue;
+      // A byte that fits on both sides of the gap may belong to either.
+      if (length < TELLING_BYTES || (last !== undefined && all[from - 1] === all[last.to - 1]))
+        this.vague = true;
+      const known = this.#matching(this.#unplaced, from, written);
+      this.runs.push({ from, to: from + known });
+      this.#unplaced = this.#unplaced.subarray(known);
+      return;
+    }
+    throw new Error(`${this.name}: what was read was never written`);
   }
 
   /** Everything has come up to `written`: then a start that was not known yet follows from it. */
   finish(written: number): void {
+    if (this.#unplaced.length > 0 && this.gapsAllowed) this.vague = true;
     if (this.gapsAllowed) return;
-    if (this.start === undefined) {
-      this.start = written - this.length;
-      const expected = outputBytes(this.#program, this.#stream, this.start, this.length);
-      if (!expected.equals(this.#early))
+    if (this.runs.length === 0) {
+      const from = written - this.#unplaced.length;
+      if (from < 0 || this.#matching(this.#unplaced, from, written) < this.#unplaced.length)
         throw new Error(`${this.name}: the last bytes are not those written`);
+      this.runs.push({ from, to: written });
+      this.#unplaced = Buffer.alloc(0);
     }
     if (this.end !== written) {
       throw new Error(`${this.name}: ${this.end} of ${written} bytes have come at the end of the story`);
@@ -119,4 +159,18 @@ export class OutputCheck {
   get name(): string {
     return `${this.#stream === 0 ? 'stdout' : 'stderr'} of program ${this.#program}`;
   }
+}
+
+/** Owners that took each other's place: what one has not got, another has. */
+export function checkNothingMissing(checks: readonly OutputCheck[], written: number): void {
+  for (const check of checks) check.finish(written);
+  if (checks.some(({ vague }) => vague)) return;
+  const runs = checks.flatMap((check) => check.runs).sort((a, b) => a.from - b.from);
+  let covered = 0;
+  for (const { from, to } of runs) {
+    if (from > covered) break;
+    covered = Math.max(covered, to);
+  }
+  if (covered < written)
+    throw new Error(`${checks[0]?.name}: no owner has got byte ${covered} of ${written}`);
 }

@@ -1,4 +1,5 @@
 /** What holds after each step of a story, and at its end. */
+import { checkNothingMissing } from './bytes.ts';
 import type { Attachment } from './engine.ts';
 import { type Heard, PIPE_BYTES, type Program } from './program.ts';
 import type { World } from './world.ts';
@@ -10,7 +11,9 @@ const IDLE_ROUNDS = 4;
 
 /** After each step. The content of what was read is checked where it is read (bytes.ts). */
 export async function check(world: World): Promise<void> {
-  if (world.faults.length > 0) throw new Error(`rules were broken: ${world.faults.join('; ')}`);
+  const faults = [...world.faults, ...world.watch.faults];
+  if (faults.length > 0) throw new Error(`rules were broken: ${faults.join('; ')}`);
+  world.watch.checkQueues();
   world.calls.check();
   for (const [index, owners] of world.owners.entries()) {
     const program = world.programs[index] as Program;
@@ -126,7 +129,10 @@ export async function conclude(world: World): Promise<void> {
     program.exit('exits with 42', false);
   }
   await untilNothingMoves(world);
-  for (const program of world.programs) ended(lastOwner(world, program));
+  for (const program of world.programs) {
+    ended(lastOwner(world, program));
+    togetherGotAll(program, world.owners[program.index] as Attachment[]);
+  }
   const { unanswered } = world.calls;
   if (unanswered.length > 0) throw new Error(`never answered: ${unanswered.join(', ')}`);
 }
@@ -172,15 +178,30 @@ function allThrough(world: World, program: Program): void {
   }
   if (!program.kind.stdin || program.closedInput || program.input.gapsAllowed) return;
   const owners = world.owners[program.index] as Attachment[];
+  const endedByAnother = owners.some((other) => other !== owner && other.inputEnded);
   if (owner.inputBroken) {
-    if (!owners.some((other) => other !== owner && other.inputEnded)) {
+    if (!endedByAnother)
       throw new Error(`stdin of program ${program.index} is closed, and nobody has closed it`);
-    }
     return;
   }
+  // What was written, and ended, before that was known is lost as in a pipe whose reader has gone.
+  if (program.inputEnded && endedByAnother) return;
   const count = program.input.counts[owner.owner];
   if (count !== owner.inputWritten) {
     throw new Error(`${count} of ${owner.inputWritten} bytes of stdin have come to program ${program.index}`);
+  }
+}
+
+/**
+ * Live owners that were replaced before they knew. What the former one has read and not told may be given to the next
+ * as well (docs/protocol.md, section 4); nothing may be given to none. One that was killed takes with it what it had.
+ */
+function togetherGotAll(program: Program, owners: readonly Attachment[]): void {
+  if (!program.input.gapsAllowed || owners.some(({ client }) => client.crashed)) return;
+  for (const stream of [0, 1]) {
+    if (program.broken[stream] || owners.some(({ stopped }) => stopped[stream])) continue;
+    const checks = owners.flatMap(({ outputs }) => outputs[stream] ?? []);
+    checkNothingMissing(checks, program.written[stream] as number);
   }
 }
 

@@ -14,6 +14,7 @@ import { Calls } from './calls.ts';
 import { type Attachment, Client, type Sizes } from './engine.ts';
 import { type AgentLink, PortLink, SocketLink } from './links.ts';
 import { Program, type ProgramKind } from './program.ts';
+import { ARRIVAL_BYTES, SwitchWatch } from './switch-watch.ts';
 
 export interface Setting extends Sizes {
   /** What the agent keeps of each stream; the clients' is `windowBytes`. */
@@ -41,9 +42,11 @@ export class World {
   #accepted = new Map<Client, End>();
   /** Rules that were broken although nobody lies, and what the proxy or the agent could not go on with. */
   readonly faults: string[] = [];
+  readonly watch: SwitchWatch;
 
   constructor(setting: Setting) {
     this.setting = setting;
+    this.watch = new SwitchWatch(setting.windowBytes, setting.agentWindowBytes);
     this.programs = setting.programs.map((kind, index) => new Program(index, kind, setting.agentWindowBytes));
     const table = new ProcessTable();
     for (const { process } of this.programs) table.publish(process);
@@ -101,6 +104,7 @@ export class World {
     this.#proxy = undefined;
     for (const end of this.#accepted.values()) end.kill(keepBytes);
     this.#accepted.clear();
+    this.watch.proxyGone();
     this.link.proxyGone(keepBytes);
   }
 
@@ -113,7 +117,7 @@ export class World {
     return !client.crashed && (client.end?.arrive(bytes) ?? false);
   }
   moveToProxy(client: Client, bytes: number): boolean {
-    return this.#accepted.get(client)?.arrive(bytes) ?? false;
+    return this.#accepted.get(client)?.arrive(Math.min(bytes, ARRIVAL_BYTES)) ?? false;
   }
 
   passTime(ms: number): void {
