@@ -359,9 +359,11 @@ describe('who may connect', () => {
       const bound = [];
       for (let i = 0; i < 43; i++) bound.push(await bindRaw(small.socket, 'neighbour'));
       peers.push(...bound);
-      // Those that are bound stay; the one that is too many is told so.
+      // Those that are bound stay; the one that is too many is told so, whatever it still sends.
+      await expect(bindRaw(small.socket, 'neighbour')).rejects.toThrow(/44 clients already/);
       const late = connectRaw(small.socket);
       peers.push(late);
+      late.socket.write(Buffer.alloc(2 * MiB));
       expect(await late.goAway()).toMatchObject({
         code: Code.resource_exhausted,
         message: expect.stringMatching(/44 clients already/),

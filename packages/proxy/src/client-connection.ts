@@ -3,7 +3,16 @@
  * (docs/protocol.md, section 7). Nothing is kept here that the client does not know itself.
  */
 import type { Duplex } from 'node:stream';
-import { Connection, type Frame, FrameType, frameTypeName, Role, RpcError, violation } from '@coracle/wire';
+import {
+  type CloseOptions,
+  Connection,
+  type Frame,
+  FrameType,
+  frameTypeName,
+  Role,
+  RpcError,
+  violation,
+} from '@coracle/wire';
 import { type Holder, QueueBudget } from './budget.ts';
 import { DataQueue, type Priority } from './data-queue.ts';
 import {
@@ -98,8 +107,8 @@ export class ClientConnection implements LinkClient {
     );
   }
 
-  close(reason: RpcError): void {
-    this.#connection.close(reason);
+  close(reason: RpcError, options?: CloseOptions): void {
+    this.#connection.close(reason, options);
   }
 
   #push(queue: DataQueue, frame: Buffer): void {

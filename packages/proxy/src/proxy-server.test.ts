@@ -2,6 +2,7 @@
  * The switch alone, between scripted peers that speak the wire's own frames: what goes where, and whose
  * connection ends when somebody breaks the rules. Real agents and clients are in test/local and test/vm.
  */
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,6 +10,8 @@ import path from 'node:path';
 import {
   Connection,
   decodeWindow,
+  encodeFrame,
+  encodePreamble,
   encodeWindow,
   type Frame,
   type FrameFields,
@@ -232,4 +235,34 @@ test('a second proxy on the same socket is refused; a killed one leaves nothing 
   await second.listen(stalePath);
   await second.close();
   stale.close();
+});
+
+test('closing waits for nobody who was told why and stays', async () => {
+  const socketPath = path.join(folder, 'other.sock');
+  const other = new ProxyServer({ sandboxes: folder });
+  await other.listen(socketPath);
+  const mad = net.connect({ path: socketPath, allowHalfOpen: true });
+  closers.push(() => mad.destroy());
+  const zeros = Buffer.alloc(16);
+  mad.write(
+    encodePreamble({
+      versionMin: 1,
+      versionMax: 1,
+      features: 0,
+      epoch: zeros,
+      echo: zeros,
+      role: Role.client,
+    }),
+  );
+  // GOAWAY and the end come; the other direction stays open.
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    mad.resume().write(encodeFrame({ type: FrameType.STOP, id: 6 }));
+    await once(mad, 'end');
+    expect(other.idle).toBe(true);
+    // The second for which it would be read never passes here.
+    await other.close();
+  } finally {
+    vi.useRealTimers();
+  }
 });

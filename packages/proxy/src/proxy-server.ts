@@ -41,6 +41,7 @@ export class ProxyServer {
   /** Those that are not bound yet, oldest first, and those that are. */
   readonly #unbound = new Set<ClientConnection>();
   readonly #bound = new Set<ClientConnection>();
+  readonly #transports = new Set<Duplex>();
   /** Connections that are being told that there is no room. */
   #turnedAway = 0;
   readonly #maxClients: number;
@@ -96,7 +97,9 @@ export class ProxyServer {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const reason = new RpcError('aborted', 'the proxy is closing');
-    for (const client of [...this.#unbound, ...this.#bound]) client.close(reason);
+    // Those that were told before, and have not closed yet, have had their chance.
+    for (const transport of this.#transports) if (transport.writableFinished) transport.destroy();
+    for (const client of [...this.#unbound, ...this.#bound]) client.close(reason, { linger: false });
     for (const link of [...this.#links.values()]) link.close(reason);
     await closed;
     this.#lock?.release();
@@ -114,6 +117,8 @@ export class ProxyServer {
 
   /** A client has come on a transport whose other end may use this proxy. */
   accept(transport: Duplex): void {
+    this.#transports.add(transport);
+    transport.once('close', () => this.#transports.delete(transport));
     if (this.#unbound.size + this.#bound.size >= this.#maxClients && !this.#evictUnbound()) {
       this.#turnAway(transport);
       return;

@@ -9,6 +9,7 @@ import { Decoder } from './decode.ts';
 import { asRpcError, codeName, RpcError } from './errors.ts';
 import { encodeFrame, type Frame, type FrameFields, FrameType } from './frame.ts';
 import { recycleFrame } from './frame-pool.ts';
+import { LINGER_BYTES, LINGER_MS, MAX_LINGERING } from './limits.ts';
 import { type FrameSource, Outbox } from './outbox.ts';
 import { decodeFailure, encodeFailure } from './payloads.ts';
 import {
@@ -51,9 +52,14 @@ export interface ConnectionOptions {
   readonly manualReceive?: boolean;
 }
 
-/** How long GOAWAY may take to leave; what is not taken by then is dropped with the descriptor. */
-const LAST_WORDS_MS = 1000;
+export interface CloseOptions {
+  /** False: the descriptor is closed as soon as GOAWAY has left, also when a peer that still sends misses it then. */
+  readonly linger?: boolean;
+}
+
 const ZERO_EPOCH = Buffer.alloc(EPOCH_BYTES);
+/** Connections of this process that have said GOAWAY and read on. */
+let lingering = 0;
 
 export class Connection {
   readonly #transport: Duplex;
@@ -63,6 +69,8 @@ export class Connection {
   readonly #decoder: Decoder;
   #outbox: Outbox;
   #state: 'greeting' | 'open' | 'closed' = 'greeting';
+  /** Bytes that are still read, and thrown away, after GOAWAY. */
+  #lingerBytes = 0;
 
   constructor(transport: Duplex, options: ConnectionOptions, events: ConnectionEvents) {
     this.#transport = transport;
@@ -118,7 +126,10 @@ export class Connection {
 
   /** Bytes have come. They must stay as they are until the frames made of them are done with. */
   receive(chunk: Buffer): void {
-    if (this.#state === 'closed') return;
+    if (this.#state === 'closed') {
+      this.#discard(chunk.length);
+      return;
+    }
     try {
       this.#decoder.push(chunk);
     } catch (error) {
@@ -127,31 +138,57 @@ export class Connection {
   }
 
   /** Says why in GOAWAY, as far as the transport still takes it, and ends the connection. */
-  close(reason: RpcError): void {
+  close(reason: RpcError, { linger = true }: CloseOptions = {}): void {
     if (this.#state === 'closed') return;
-    if (this.#state === 'open') {
+    const told = this.#state === 'open';
+    if (told) {
       this.#transport.write(
         encodeFrame({ type: FrameType.GOAWAY, payload: encodeFailure(reason.number, reason.reason) }),
       );
     }
-    this.#end(reason, 'self');
+    this.#end(reason, 'self', told && linger);
   }
 
-  #end(error: RpcError, by: ClosedBy): void {
+  #end(error: RpcError, by: ClosedBy, linger = false): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#outbox.close();
-    this.#release();
+    this.#release(linger);
     this.#events.closed(error, by);
   }
 
   /** Lets a GOAWAY leave, then closes the descriptor: a peer that does not read can't keep it open. */
-  #release(): void {
+  #release(linger: boolean): void {
     const transport = this.#transport;
-    const timer = setTimeout(() => transport.destroy(), LAST_WORDS_MS);
+    const timer = setTimeout(() => transport.destroy(), LINGER_MS);
     timer.unref();
     transport.once('close', () => clearTimeout(timer));
-    transport.end(() => transport.destroy());
+    if (!linger || !this.#linger()) transport.end(() => transport.destroy());
+  }
+
+  /**
+   * A socket that is closed while bytes wait in it is reset, and the peer may never read what was sent to it before.
+   * So one that still sends is read until it has seen GOAWAY and closes. Not so where a virtio-serial port is, at
+   * this end or behind the socket: there closing resets nothing, and the next connection waits for this one's end.
+   * @returns false when this connection does not linger
+   */
+  #linger(): boolean {
+    const { flush, manualReceive } = this.#options;
+    const transport = this.#transport;
+    if (!(transport instanceof Socket) || flush || manualReceive || lingering >= MAX_LINGERING) return false;
+    lingering++;
+    this.#lingerBytes = LINGER_BYTES;
+    transport.once('close', () => lingering--);
+    // Nobody's program stays alive for it once GOAWAY has left.
+    transport.end(() => transport.unref());
+    transport.resume();
+    return true;
+  }
+
+  #discard(bytes: number): void {
+    if (this.#lingerBytes === 0) return;
+    this.#lingerBytes = Math.max(0, this.#lingerBytes - bytes);
+    if (this.#lingerBytes === 0) this.#transport.destroy();
   }
 
   #newOutbox(): Outbox {

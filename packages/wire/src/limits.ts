@@ -44,3 +44,8 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 export const MAX_KEY_BYTES = 128;
 /** What remembered results may take; the oldest go first. */
 export const REMEMBERED_BYTES = 8 * 1024 * 1024;
+/** After GOAWAY: how long a peer that still sends is read, and how much of it is thrown away. */
+export const LINGER_MS = 1000;
+export const LINGER_BYTES = 4 * 1024 * 1024;
+/** Connections of a process that do so at a time: each keeps a descriptor. */
+export const MAX_LINGERING = 64;
