@@ -46,10 +46,11 @@ interface RunOptions extends Partial<ConfigOptions> {
 /** A container that runs `args`, attached before it starts. */
 async function run(
   args: string[],
-  options: RunOptions = {},
+  { paused = false, ...options }: RunOptions & { paused?: boolean } = {},
 ): Promise<ClientProcess & { containerId: string }> {
   const containerId = `c${++containers}`;
   const process = await client.create(containerId, { ...options, args });
+  process.paused = paused;
   alive.add(containerId);
   await process.attach();
   await client.start(containerId);
@@ -331,8 +332,7 @@ describe('what does not start', () => {
 
 describe('back-pressure', () => {
   test('a reader that pauses loses nothing, and the process waits', async () => {
-    const process = await run(['seq', '1', '400000']);
-    process.paused = true;
+    const process = await run(['seq', '1', '400000'], { paused: true });
     await until('a full window', () => process.received === MiB);
     process.resume();
     expect(ending(await process.end())).toBe('exited 0');
