@@ -8,7 +8,7 @@ import { containerConfig } from '../support/config.ts';
 import { inBatches } from './exits.ts';
 import { guestEnv, type SharedContainer } from './place.ts';
 
-/** The bug showed within a dozen. */
+/** Of removals, four at a time. */
 const ROUNDS = 40;
 
 export function killsSuite(shared: () => SharedContainer): void {

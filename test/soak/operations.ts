@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import { type ContainerProcess, isRpcError } from '@coracle/client';
+import { type ContainerProcess, isRpcError, type ProcessResult } from '@coracle/client';
 import { guestEnv, killPid, MiB, type RandomFile, sha256 } from '../contract/place.ts';
 import type { Random } from './random.ts';
 import type { Tenant } from './tenant.ts';
@@ -167,11 +167,19 @@ export const operations: readonly Operation[] = [
       const container = await tenant.createContainer(['yes']);
       if (random.chance(0.8)) await container.start();
       const exec = random.chance(0.5) ? container.exec({ args: ['yes'], env: guestEnv }) : undefined;
-      await exec?.catch(() => undefined);
+      const process = await exec?.catch(() => undefined);
+      if (random.chance(0.5)) await pause(random.integer(100));
       await container.remove({ force: true });
       await assert.rejects(tenant.shared.sandbox.container(container.id).process.wait(), {
         code: 'not_found',
       });
+      // Whoever is attached still learns of the end: killed, or, where output was left in the guest, removed.
+      for (const one of process === undefined ? [container.process] : [container.process, process]) {
+        one.stdout.on('error', () => undefined).resume();
+        const end = await one.wait().catch((error: unknown) => error);
+        const code = isRpcError(end) ? end.code : (end as ProcessResult).code;
+        assert.ok(code === 137 || code === 'not_found', `a removed process ended with ${code}`);
+      }
     },
   },
   {
