@@ -2,53 +2,11 @@
  * The sender's and the receiver's state tables in docs/protocol.md against the code, cell by cell: the states and
  * events are read from the page, so a row or a column that is added there needs its check here.
  */
-import { readFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { test } from 'vitest';
 import { FrameType } from './frame.ts';
 import { ReceiveStream } from './receive-stream.ts';
 import { SendStream } from './send-stream.ts';
-
-const page = readFileSync(new URL('../../../docs/protocol.md', import.meta.url), 'utf8').split('\n');
-
-interface Table {
-  readonly events: readonly string[];
-  readonly states: readonly { readonly name: string; readonly cells: readonly string[] }[];
-}
-
-function tableOf(firstHeading: string): Table {
-  const at = page.findIndex((line) => line.startsWith(`| ${firstHeading} `));
-  const end = page.findIndex((line, index) => index > at && !line.startsWith('|'));
-  const [header, , ...rows] = page.slice(at, end).map((line) =>
-    line
-      .split('|')
-      .slice(1, -1)
-      .map((cell) => cell.trim()),
-  );
-  const states = rows.map(([name = '', ...cells]) => ({ name: /`(\w+)`/.exec(name)?.[1] ?? name, cells }));
-  return { events: (header ?? []).slice(1), states };
-}
-
-type Outcome = { readonly state: string; readonly says: string };
-
-/** Compares each cell with what `apply` does: the state that follows, and what is said or thrown. */
-function checkTable(
-  table: Table,
-  expected: Record<string, Record<string, [cell: RegExp, outcome: Outcome]>>,
-  apply: (state: string, event: string) => Outcome,
-): void {
-  expect(table.states.map(({ name }) => name)).toEqual(Object.keys(expected));
-  for (const { name, cells } of table.states) {
-    expect(table.events, `events of ${name}`).toEqual(Object.keys(expected[name] ?? {}));
-    for (const [index, event] of table.events.entries()) {
-      const row = expected[name] as Record<string, [RegExp, Outcome]>;
-      const [cell, outcome] = row[event] as [RegExp, Outcome];
-      expect(cells[index], `the page: ${name}, ${event}`).toMatch(cell);
-      expect(apply(name, event), `the code: ${name}, ${event}`).toEqual(outcome);
-    }
-  }
-}
-
-const now = (state: string, says = ''): Outcome => ({ state, says });
+import { checkTable, now, tableOf } from './testing/state-table.ts';
 
 const typeNames: Record<number, string> = {
   [FrameType.DATA]: 'DATA',
@@ -90,7 +48,7 @@ function tryIt(action: () => string): string {
   }
 }
 
-test("the receiver's states are those of docs/protocol.md", () => {
+test("the receiver's states are those of docs/protocol.md", async () => {
   const actions: Record<string, (stream: ReceiveStream) => string> = {
     // Two bytes that are known and two that are new.
     DATA: (stream) => stream.data(2, Buffer.from('cdef')).toString(),
@@ -100,7 +58,7 @@ test("the receiver's states are those of docs/protocol.md", () => {
     'attach again': (stream) => `from ${stream.attach(2).delivered}`,
   };
   const fault = 'invalid_argument';
-  checkTable(
+  await checkTable(
     tableOf("receiver's state"),
     {
       open: {
@@ -174,7 +132,7 @@ function sent(stream: SendStream): string {
   return names.join(' ');
 }
 
-test("the sender's states are those of docs/protocol.md", () => {
+test("the sender's states are those of docs/protocol.md", async () => {
   const actions: Record<string, (stream: SendStream) => string> = {
     'source has bytes': (stream) =>
       tryIt(() => {
@@ -195,7 +153,7 @@ test("the sender's states are those of docs/protocol.md", () => {
     },
     'attach with `from`': (stream) => `from ${stream.attach(2, 20, 2)}: ${sent(stream)}`,
   };
-  checkTable(
+  await checkTable(
     tableOf("sender's state"),
     {
       open: {
