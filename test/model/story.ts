@@ -39,6 +39,17 @@ export const happenings: Readonly<Record<string, Happening>> = {
     act: (world, event) => program(world, event).write(stream(event), pieceOf(event)),
     tell: (event) => `program ${event.who} writes ${pieceOf(event)} bytes to ${outputName(event)}`,
   },
+  'program floods': {
+    weight: 1,
+    act: async (world, event) => {
+      for (let i = 0; i < 4; i++) {
+        program(world, event).write(stream(event), MAX_WRITE_BYTES);
+        await world.moveAll();
+      }
+    },
+    tell: (event) =>
+      `program ${event.who} writes ${MAX_WRITE_BYTES} bytes to ${outputName(event)} four times, as long as there is room, and everything arrives`,
+  },
   'program reads': {
     weight: 3,
     act: (world, event) => program(world, event).read(event.bytes),
@@ -64,6 +75,17 @@ export const happenings: Readonly<Record<string, Happening>> = {
     weight: 5,
     act: (world, event) => owner(world, event).write(pieceOf(event)),
     tell: (event) => `the engine of program ${event.who} writes ${pieceOf(event)} bytes of stdin`,
+  },
+  'engine floods stdin': {
+    weight: 1,
+    act: async (world, event) => {
+      for (let i = 0; i < 4; i++) {
+        owner(world, event).write(MAX_WRITE_BYTES);
+        await world.moveAll();
+      }
+    },
+    tell: (event) =>
+      `the engine of program ${event.who} writes ${MAX_WRITE_BYTES} bytes of stdin four times, as long as there is room, and everything arrives`,
   },
   'engine ends stdin': {
     weight: 1,

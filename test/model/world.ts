@@ -129,7 +129,8 @@ export class World {
     const owners = this.owners[index] as Attachment[];
     const program = this.programs[index] as Program;
     const former = owners.at(-1) as Attachment;
-    if (owners.length >= MAX_WRITERS) return;
+    // One place is kept for the end of the story, when all of them may have failed.
+    if (owners.length >= (owners.some(({ live }) => live) ? MAX_WRITERS - 1 : MAX_WRITERS)) return;
     if (kill) former.client.crash(keepBytes);
     else if (former.live) {
       program.input.gapsAllowed = true;
