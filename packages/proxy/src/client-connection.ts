@@ -37,13 +37,16 @@ export interface SharedBudgets {
   /** What waits for clients. */
   readonly outbound: QueueBudget;
   /** What waits for guests; nobody is cut off for it, but read more slowly. */
-  readonly inbound: { bytes: number };
+  readonly inbound: { bytes: number; readonly limitBytes: number };
 }
 
-export function sharedBudgets(clients: () => Iterable<Holder>): SharedBudgets {
+export function sharedBudgets(
+  clients: () => Iterable<Holder>,
+  maxInboundBytes = MAX_HOST_INBOUND_BYTES,
+): SharedBudgets {
   return {
     outbound: new QueueBudget(MAX_HOST_QUEUE_BYTES, 'all clients of this proxy', clients),
-    inbound: { bytes: 0 },
+    inbound: { bytes: 0, limitBytes: maxInboundBytes },
   };
 }
 
@@ -150,7 +153,8 @@ export class ClientConnection implements LinkClient {
 
   /** How full its share of what waits for guests is: above 1 the socket is not read on. */
   get #fill(): number {
-    const crowded = this.#budgets.inbound.bytes > MAX_HOST_INBOUND_BYTES;
+    const { bytes, limitBytes } = this.#budgets.inbound;
+    const crowded = bytes > limitBytes;
     const allowed = crowded ? INBOUND_SHARE_BYTES : MAX_INBOUND_BYTES;
     return Math.max(this.#inboundBytes / allowed, this.control.bytes / MAX_INBOUND_CONTROL_BYTES);
   }

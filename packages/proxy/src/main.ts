@@ -1,7 +1,7 @@
 /**
  * coracle-proxy: the daemon. Started by whoever finds none; ends by itself when nobody has used it for a while.
  *
- *   coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N] [--log-level LEVEL]
+ *   coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N] [--log-level LEVEL] [--lock-fd N]
  *
  * Prints `ready` on stdout when it listens (also when another one already does), logs JSON lines to stderr.
  */
@@ -14,7 +14,7 @@ import { ProxyServer } from './proxy-server.ts';
 const IDLE_EXIT_MS = 10_000;
 
 const usage =
-  'usage: coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N (0: never)] [--log-level LEVEL]';
+  'usage: coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N (0: never)] [--log-level LEVEL] [--lock-fd N]';
 
 function options() {
   const { values } = parseArgs({
@@ -24,6 +24,7 @@ function options() {
       sandbox: { type: 'string' },
       'idle-exit-ms': { type: 'string', default: String(IDLE_EXIT_MS) },
       'log-level': { type: 'string', default: 'info' },
+      'lock-fd': { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
@@ -32,7 +33,10 @@ function options() {
     process.exit(0);
   }
   const idleExitMs = Number(values['idle-exit-ms']);
-  if (values.socket === undefined || values.sandboxes === undefined || !Number.isInteger(idleExitMs)) {
+  // A shim takes the lock before it starts us, and hands it on.
+  const lockFd = values['lock-fd'] === undefined ? undefined : Number(values['lock-fd']);
+  const numbers = [idleExitMs, lockFd ?? 0];
+  if (values.socket === undefined || values.sandboxes === undefined || !numbers.every(Number.isInteger)) {
     throw new Error(usage);
   }
   return {
@@ -41,15 +45,16 @@ function options() {
     sandbox: values.sandbox,
     idleExitMs,
     level: values['log-level'],
+    lockFd,
   };
 }
 
 async function main(): Promise<void> {
-  const { socket, sandboxes, sandbox, idleExitMs, level } = options();
+  const { socket, sandboxes, sandbox, idleExitMs, level, lockFd } = options();
   const log = pino({ level, name: 'coracle-proxy' }, pino.destination({ fd: 2, sync: true }));
   const proxy = new ProxyServer({ sandboxes, log, ...(sandbox === undefined ? {} : { only: sandbox }) });
   try {
-    await proxy.listen(socket);
+    await proxy.listen(socket, lockFd);
   } catch (error) {
     if (!isRpcError(error) || error.code !== 'already_exists') throw error;
     process.stdout.write('ready\n');

@@ -237,6 +237,53 @@ test('a second proxy on the same socket is refused; a killed one leaves nothing 
   stale.close();
 });
 
+test('when too much waits for guests in all, each client is held to its share, and all of it arrives', async () => {
+  const limitBytes = 512 * 1024;
+  const crowded = new ProxyServer({ sandboxes: folder, maxInboundBytes: limitBytes });
+  const socketPath = path.join(folder, 'crowded.sock');
+  await crowded.listen(socketPath);
+  try {
+    const agent = await startAgent('a');
+    const clients: Peer[] = [];
+    for (let p = 1; p <= 6; p++) {
+      const client = new Peer(net.connect(socketPath), Role.client, true);
+      await vi.waitFor(() => expect(client.opened).toBe(1));
+      client.send({ type: FrameType.BIND, payload: Buffer.from('a') });
+      await client.got(FrameType.BOUND);
+      client.send({ type: FrameType.ATTACH, id: 4 * p, generation: 1, payload: attachPayload });
+      accept(only(agent.peers), await only(agent.peers).got(FrameType.ATTACH, p));
+      await client.got(FrameType.ATTACHED);
+      clients.push(client);
+    }
+    const link = only(agent.peers);
+    link.socket.pause();
+    const payload = Buffer.alloc(32_000);
+    for (const [i, client] of clients.entries())
+      for (let offset = 0; offset < 64 * payload.length; offset += payload.length)
+        client.send({ type: FrameType.DATA, id: 4 * i + 5, generation: 1, offset, payload });
+    // All are held up: what waits stays the same, and everybody has more to send.
+    let before = -1;
+    await vi.waitFor(
+      () => {
+        const [last, now] = [before, crowded.counters().waitsForGuestsBytes];
+        before = now;
+        expect(clients.every(({ socket }) => socket.writableLength > 0)).toBe(true);
+        expect(now).toBe(last);
+      },
+      { timeout: 10_000, interval: 50 },
+    );
+    expect(before).toBeGreaterThan(limitBytes);
+    // Its share, and the read in which it was exceeded: 64 KiB each. Alone each could have 2 MiB waiting.
+    expect(before).toBeLessThan(limitBytes + clients.length * 128 * 1024);
+    link.socket.resume();
+    const arrived = () => link.frames.filter(({ type }) => type === FrameType.DATA).length;
+    await vi.waitFor(() => expect(arrived()).toBe(clients.length * 64), { timeout: 10_000 });
+    expect(crowded.counters().waitsForGuestsBytes).toBe(0);
+  } finally {
+    await crowded.close();
+  }
+});
+
 test('closing waits for nobody who was told why and stays', async () => {
   const socketPath = path.join(folder, 'other.sock');
   const other = new ProxyServer({ sandboxes: folder });

@@ -6,9 +6,9 @@ import { mkdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
-import { type Lock, peerCredentials, tryLockFile } from '@coracle/sys';
+import { adoptLock, type Lock, peerCredentials, tryLockFile } from '@coracle/sys';
 import { Connection, Role, RpcError } from '@coracle/wire';
-import { ClientConnection, sharedBudgets } from './client-connection.ts';
+import { ClientConnection, type SharedBudgets, sharedBudgets } from './client-connection.ts';
 import { DialError, dialLink } from './dial.ts';
 import { MAX_TURNED_AWAY, maxClients } from './limits.ts';
 import { Link } from './link.ts';
@@ -23,6 +23,8 @@ export interface ProxyOptions {
   readonly only?: string;
   /** At most this many clients at a time; as many as there are descriptors for, unless given. */
   readonly maxClients?: number;
+  /** What may wait for all guests before each client is held to its share; that of docs/limits.md unless given. */
+  readonly maxInboundBytes?: number;
   /** How the agent of a sandbox is reached; by the address in its folder unless given. */
   readonly dial?: typeof dialLink;
   /** Told what happens; user data never passes through here. */
@@ -45,7 +47,7 @@ export class ProxyServer {
   /** Connections that are being told that there is no room. */
   #turnedAway = 0;
   readonly #maxClients: number;
-  readonly #budgets = sharedBudgets(() => this.#bound);
+  readonly #budgets: SharedBudgets;
   readonly #server = net.createServer({ allowHalfOpen: false }, (socket) => this.#accept(socket));
   #lock: Lock | undefined;
   /** Called when the last client has gone. */
@@ -53,6 +55,7 @@ export class ProxyServer {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    this.#budgets = sharedBudgets(() => this.#bound, options.maxInboundBytes);
     this.#maxClients = options.maxClients ?? maxClients();
   }
 
@@ -61,18 +64,25 @@ export class ProxyServer {
   }
 
   /** For status output. */
-  counters(): { clients: number; links: number } {
-    return { clients: this.#unbound.size + this.#bound.size, links: this.#links.size };
+  counters(): { clients: number; links: number; waitsForGuestsBytes: number } {
+    return {
+      clients: this.#unbound.size + this.#bound.size,
+      links: this.#links.size,
+      waitsForGuestsBytes: this.#budgets.inbound.bytes,
+    };
   }
 
   /**
    * Listens on a unix socket that only this user may use. A lock beside it keeps a second proxy away, so a
    * socket file that a killed one left is safely replaced.
+   * @param lockFd a descriptor on which whoever started us holds that lock already
    * @throws RpcError already_exists when another proxy listens there; Node's error when the path can't be bound
    */
-  async listen(socketPath: string): Promise<void> {
+  async listen(socketPath: string, lockFd?: number): Promise<void> {
     mkdirSync(path.dirname(socketPath), { recursive: true, mode: 0o700 });
-    const lock = tryLockFile(`${socketPath}.lock`);
+    const lockPath = `${socketPath}.lock`;
+    const given = lockFd === undefined ? undefined : adoptLock(lockPath, lockFd);
+    const lock = given ?? tryLockFile(lockPath);
     if (lock === undefined) throw new RpcError('already_exists', `another proxy serves ${socketPath}`);
     this.#lock = lock;
     rmSync(socketPath, { force: true });

@@ -42,14 +42,17 @@ export class RequestServer {
   readonly #calls = new Map<string, Call>();
   /** Requests of the present connection that are not answered, with how to stop waiting. */
   readonly #waiting = new Map<number, () => void>();
+  readonly #maxRememberedBytes: number;
   /** Of all results in `#calls`. */
   #rememberedBytes = 0;
   /** Methods under way, those that nobody waits for included. */
   #running = 0;
   #connection: Connection | undefined;
 
-  constructor(handlers: AgentHandlers) {
+  /** @param rememberedBytes of results, which may be asked for again */
+  constructor(handlers: AgentHandlers, rememberedBytes = REMEMBERED_BYTES) {
     this.#handlers = handlers;
+    this.#maxRememberedBytes = rememberedBytes;
   }
 
   /** A new epoch: answers to requests of the old one are not sent; they will be asked again. */
@@ -210,7 +213,7 @@ export class RequestServer {
 
   #forgetOldCalls(): void {
     for (const [key, call] of this.#calls) {
-      if (this.#calls.size <= REMEMBERED_CALLS && this.#rememberedBytes <= REMEMBERED_BYTES) return;
+      if (this.#calls.size <= REMEMBERED_CALLS && this.#rememberedBytes <= this.#maxRememberedBytes) return;
       if (!call.finished) continue;
       this.#calls.delete(key);
       this.#rememberedBytes -= call.bytes;

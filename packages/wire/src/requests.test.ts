@@ -20,7 +20,7 @@ afterEach(() => {
 });
 
 /** Handlers that count and answer when the test lets them. */
-function agent() {
+function agent(rememberedBytes?: number) {
   const runs: string[] = [];
   const signals: AbortSignal[] = [];
   const gate = Promise.withResolvers<void>();
@@ -52,7 +52,7 @@ function agent() {
       });
     },
   } satisfies Partial<AgentHandlers> as unknown as AgentHandlers;
-  return { runs, signals, open: gate.resolve, server: new RequestServer(handlers) };
+  return { runs, signals, open: gate.resolve, server: new RequestServer(handlers, rememberedBytes) };
 }
 
 interface Link {
@@ -386,18 +386,38 @@ describe('the agent', () => {
     open();
   });
 
-  it('remembers the last 1,024 keys and no more', async () => {
-    const { server, runs } = agent();
+  /** Calls with a key of the test's own; the answer has `size` bytes, and some more. */
+  async function caller(server: RequestServer): Promise<(key: string, size?: number) => Promise<void>> {
     const link = await connect(new Requests(), server);
-    const call = async (key: string): Promise<void> => {
+    return async (key, size = 1) => {
       const before = link.frames.length;
       const payload = agentMethods.execProcess.requestType
-        .encode(agentMethods.execProcess.requestType.fromPartial({ execId: '1' }))
+        .encode(agentMethods.execProcess.requestType.fromPartial({ execId: String(size) }))
         .finish();
       const bytes = request({ method: 'ExecProcess', payload: Buffer.from(payload), idempotencyKey: key });
       for (const frame of encodeMessage(FrameType.REQUEST, 5, bytes)) link.client.sendEncoded(frame);
       while (link.frames.length === before) await new Promise((resolve) => setImmediate(resolve));
     };
+  }
+
+  it('remembers no more bytes of results than it may, the newest', async () => {
+    const { server, runs } = agent(20_000);
+    const call = await caller(server);
+    for (const key of ['a', 'b', 'c']) await call(key, 8000);
+    expect(runs.length).toBe(3);
+    for (const key of ['b', 'c']) await call(key, 8000);
+    expect(runs.length).toBe(3);
+    await call('a', 8000);
+    expect(runs.length).toBe(4);
+    // One that is larger than all that may be remembered is answered, and forgotten.
+    await call('large', 30_000);
+    await call('large', 30_000);
+    expect(runs.length).toBe(6);
+  });
+
+  it('remembers the last 1,024 keys and no more', async () => {
+    const { server, runs } = agent();
+    const call = await caller(server);
     for (let i = 0; i < 1025; i++) await call(`key ${i}`);
     expect(runs.length).toBe(1025);
     await call('key 1024');
