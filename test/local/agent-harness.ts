@@ -49,22 +49,23 @@ export class LocalAgent {
   readonly #child: ChildProcess;
   errors = '';
 
-  private constructor() {
+  private constructor(extra: readonly string[]) {
     const bin = join(this.folder, 'rootfs/bin');
     mkdirSync(bin, { recursive: true });
     for (const name of ['proc', 'dev', 'sys', 'tmp', 'etc']) mkdirSync(join(this.folder, 'rootfs', name));
     copyFileSync('/bin/busybox', join(bin, 'busybox'));
     for (const applet of APPLETS.split(' ')) symlinkSync('busybox', join(bin, applet));
     const entry = process.env.CORACLE_AGENT ?? join(root, 'packages/agent/src/main.ts');
-    const args = [entry, '--local', '--link', this.linkPath, '--state', this.stateFolder];
+    const args = [entry, '--local', '--link', this.linkPath, '--state', this.stateFolder, ...extra];
     this.#child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.errors += chunk;
     });
   }
 
-  static async start(): Promise<LocalAgent> {
-    const agent = new LocalAgent();
+  /** @param args options beyond those that it always has */
+  static async start(args: readonly string[] = []): Promise<LocalAgent> {
+    const agent = new LocalAgent(args);
     await until('the agent to listen', () => existsSync(agent.linkPath) || agent.#child.exitCode !== null);
     if (agent.#child.exitCode !== null) throw new Error(`the agent did not start: ${agent.errors}`);
     return agent;

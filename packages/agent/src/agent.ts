@@ -5,6 +5,7 @@ import { RequestServer } from '@coracle/wire';
 import { Crun } from './crun.ts';
 import { findCrun } from './crun-program.ts';
 import { agentHandlers } from './handlers.ts';
+import { AGENT_LIMITS, type AgentLimits } from './limits.ts';
 import { ProcessTable } from './processes.ts';
 import { Reaper } from './reaper.ts';
 import { Sandbox } from './sandbox.ts';
@@ -22,16 +23,31 @@ export interface AgentConfiguration {
   readonly stateFolder: string;
   readonly local: boolean;
   readonly bootMs: number;
+  /** Those of docs/limits.md unless given. */
+  readonly limits?: AgentLimits;
   destroyed(): void;
 }
 
-export function createAgent({ stateFolder, local, bootMs, destroyed }: AgentConfiguration): Agent {
+export function createAgent({
+  stateFolder,
+  local,
+  bootMs,
+  limits = AGENT_LIMITS,
+  destroyed,
+}: AgentConfiguration): Agent {
   mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
   const reaper = new Reaper();
   reaper.begin();
   const crun = new Crun(findCrun(stateFolder, local), reaper, stateFolder);
-  const processes = new ProcessTable();
-  const sandbox = new Sandbox({ crun, reaper, processes, stateFolder, local });
+  const processes = new ProcessTable(limits.maxProcesses);
+  const sandbox = new Sandbox({
+    crun,
+    reaper,
+    processes,
+    stateFolder,
+    local,
+    maxExecRecords: limits.maxExecRecords,
+  });
   const server = new RequestServer(agentHandlers({ sandbox, crun, local, bootMs, destroyed }));
   return {
     sandbox,

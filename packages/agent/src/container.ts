@@ -6,7 +6,6 @@ import { RpcError } from '@coracle/wire';
 import { checkId, parseObject } from './check.ts';
 import type { Crun } from './crun.ts';
 import { type GuestConfig, guestProcess } from './guest-config.ts';
-import { MAX_EXEC_RECORDS } from './limits.ts';
 import { CgroupMembers, type Members, NamespaceMembers } from './members.ts';
 import type { Process } from './process.ts';
 import type { ProcessTable } from './processes.ts';
@@ -18,6 +17,8 @@ export interface ContainerContext {
   readonly processes: ProcessTable;
   readonly stateFolder: string;
   readonly local: boolean;
+  /** Of one container: AgentLimits. */
+  readonly maxExecRecords: number;
 }
 
 export interface StdioRequest {
@@ -107,19 +108,23 @@ export class Container {
     }
   }
 
-  /** Of those that have ended and were read to the end, the oldest is forgotten: an exec every second must go on. */
+  /**
+   * An exec every second must go on. So the oldest is forgotten of those that have ended and left nothing unread:
+   * first of those whose exit was told to somebody, then of those that nobody has asked about.
+   */
   #makeRoomForRecord(): void {
-    if (this.#execs.size + this.#starting.size < MAX_EXEC_RECORDS) return;
-    for (const [execId, process] of this.#execs) {
-      if (!process.settled) continue;
-      this.#execs.delete(execId);
-      this.#context.processes.remove(process);
-      return;
+    const { maxExecRecords, processes } = this.#context;
+    if (this.#execs.size + this.#starting.size < maxExecRecords) return;
+    const settled = [...this.#execs].filter(([, process]) => process.settled);
+    const oldest = settled.find(([, process]) => process.exitTold) ?? settled[0];
+    if (oldest === undefined) {
+      throw new RpcError(
+        'resource_exhausted',
+        `container "${this.id}" has ${maxExecRecords} processes that run, or whose output was not read`,
+      );
     }
-    throw new RpcError(
-      'resource_exhausted',
-      `container "${this.id}" has ${MAX_EXEC_RECORDS} processes that run, or whose output was not read`,
-    );
+    this.#execs.delete(oldest[0]);
+    processes.remove(oldest[1]);
   }
 
   async #startExec(

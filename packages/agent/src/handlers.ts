@@ -55,7 +55,9 @@ export function agentHandlers({ sandbox, crun, local, bootMs, destroyed }: Handl
       return {};
     },
     async waitProcess({ containerId, execId }, { signal }) {
-      const exit = await abortable(sandbox.container(containerId).process(execId).exited, signal);
+      const process = sandbox.container(containerId).process(execId);
+      const exit = await abortable(process.exited, signal);
+      process.tellExit();
       const { waitStatus, message, exitedAtNs } = exit;
       // The numbers are the same by definition.
       const cause = Cause[exit.cause] as number as ExitCause;

@@ -7,7 +7,13 @@
 export const KEPT_PER_OUTPUT_BYTES = 64 * 1024;
 /** What all outputs of the VM together may keep beyond that: as many streams as this has MiB run at full speed. */
 export const SHARED_RETENTION_BYTES = 32 * 1024 * 1024;
-/** Processes that run or are being started. Each costs the agent four descriptors. */
-export const MAX_PROCESSES = 2048;
-/** Processes of one container that are remembered, for whoever asks late how they ended. */
-export const MAX_EXEC_RECORDS = 4096;
+
+/** What the local tier can be given other values for, so that tests reach them. */
+export interface AgentLimits {
+  /** Processes that run or are being started. Each costs the agent four descriptors. */
+  readonly maxProcesses: number;
+  /** Processes of one container that are remembered, for whoever asks late how they ended. */
+  readonly maxExecRecords: number;
+}
+
+export const AGENT_LIMITS: AgentLimits = { maxProcesses: 2048, maxExecRecords: 4096 };

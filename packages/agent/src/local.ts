@@ -1,17 +1,18 @@
 /** The local tier: an ordinary process of the host, for quick tests. It isolates nothing. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatLinkAddress, type LinkAddress, setChildSubreaper } from '@coracle/sys';
+import { formatLinkAddress, setChildSubreaper } from '@coracle/sys';
 import { createAgent } from './agent.ts';
 import { answersSent } from './farewell.ts';
 import { listenLocal, removeLocal } from './link-local.ts';
 import { LinkSlot } from './link-slot.ts';
 import { log, reasonOf } from './log.ts';
+import type { LocalOptions } from './options.ts';
 
 /** Appears in the state folder when the link can be dialled; a unix socket's file says so itself. */
 const READY = 'ready';
 
-export async function runLocal(link: LinkAddress, stateFolder: string): Promise<void> {
+export async function runLocal({ link, limits }: LocalOptions, stateFolder: string): Promise<void> {
   let ending = false;
   const end = async (code: number): Promise<void> => {
     if (ending) return;
@@ -33,6 +34,7 @@ export async function runLocal(link: LinkAddress, stateFolder: string): Promise<
     stateFolder,
     local: true,
     bootMs: performance.now(),
+    limits,
     destroyed: () => void end(0),
   });
   await listenLocal(link, new LinkSlot(agent.sessions));

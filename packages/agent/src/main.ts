@@ -6,5 +6,5 @@ import { readOptions } from './options.ts';
 
 const options = readOptions(process.argv.slice(2));
 setLogLevel(options.logLevel);
-if (options.local) await runLocal(options.local.link, options.stateFolder);
+if (options.local) await runLocal(options.local, options.stateFolder);
 else await runGuest(options.link, options.stateFolder);

@@ -3,11 +3,13 @@ import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type LinkAddress, parseLinkAddress } from '@coracle/sys';
+import { AGENT_LIMITS, type AgentLimits } from './limits.ts';
 import { type GuestLink, parseGuestLink } from './link-guest.ts';
 
 export interface LocalOptions {
   /** As the host side dials it. */
   readonly link: LinkAddress;
+  readonly limits: AgentLimits;
 }
 
 export interface AgentOptions {
@@ -21,13 +23,19 @@ export interface AgentOptions {
 }
 
 const USAGE =
-  'usage: agent --local --link PATH|ADDRESS --state DIR   (without arguments only as pid 1 of a guest)';
+  'usage: agent --local --link PATH|ADDRESS --state DIR [--max-processes N] [--max-exec-records N]   (without arguments only as pid 1 of a guest)';
 
 /** @throws Error with the usage for arguments that make no sense */
 export function readOptions(args: readonly string[]): AgentOptions {
   const { values } = parseArgs({
     args: [...args],
-    options: { local: { type: 'boolean' }, link: { type: 'string' }, state: { type: 'string' } },
+    options: {
+      local: { type: 'boolean' },
+      link: { type: 'string' },
+      state: { type: 'string' },
+      'max-processes': { type: 'string', default: String(AGENT_LIMITS.maxProcesses) },
+      'max-exec-records': { type: 'string', default: String(AGENT_LIMITS.maxExecRecords) },
+    },
   });
   if (values.local !== true) {
     if (process.pid !== 1) throw new Error(`this process is not pid 1; ${USAGE}`);
@@ -44,10 +52,21 @@ export function readOptions(args: readonly string[]): AgentOptions {
   if (!isAbsolute(state)) throw new Error('--state must be an absolute path');
   return {
     link: () => parseGuestLink(undefined),
-    local: { link: isAbsolute(link) ? { kind: 'unix', path: link } : parseLinkAddress(link, '/') },
+    local: {
+      link: isAbsolute(link) ? { kind: 'unix', path: link } : parseLinkAddress(link, '/'),
+      limits: {
+        maxProcesses: countOf(values['max-processes']),
+        maxExecRecords: countOf(values['max-exec-records']),
+      },
+    },
     stateFolder: state,
     logLevel: process.env.CORACLE_LOG,
   };
+}
+
+function countOf(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new Error(`${JSON.stringify(text)} is no number from 1 to 999999`);
+  return Number(text);
 }
 
 function kernelArgument(name: string): string | undefined {

@@ -75,6 +75,7 @@ export class Process {
   #pid = 0;
   #killedByUs = false;
   #exit: Exit | undefined;
+  #exitTold = false;
   readonly #exited = Promise.withResolvers<Exit>();
 
   constructor(options: ProcessOptions) {
@@ -111,6 +112,14 @@ export class Process {
   }
   get exit(): Exit | undefined {
     return this.#exit;
+  }
+  /** Somebody was sent its exit: an owner, or whoever waited. */
+  get exitTold(): boolean {
+    return this.#exitTold;
+  }
+  /** Somebody who waited gets its exit. */
+  tellExit(): void {
+    this.#exitTold = true;
   }
   /** It has exited, and everything that it wrote was delivered. */
   get settled(): boolean {
@@ -356,6 +365,7 @@ export class Process {
 
   #sendExit(): void {
     if (this.#exit === undefined || this.#attachment === undefined) return;
+    this.#exitTold = true;
     const { connection, generation } = this.#attachment;
     const exit = {
       ...this.#exit,

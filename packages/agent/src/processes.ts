@@ -11,15 +11,20 @@ import {
   TOKEN_BYTES,
   violation,
 } from '@coracle/wire';
-import { MAX_PROCESSES } from './limits.ts';
+import { AGENT_LIMITS } from './limits.ts';
 import { Process, type ProcessOptions } from './process.ts';
 import { RetentionBudget } from './retention.ts';
 
 export class ProcessTable {
   readonly #processes = new Map<number, Process>();
   readonly #budget = new RetentionBudget();
+  readonly #maxProcesses: number;
   #last = 0;
   #starting = 0;
+
+  constructor(maxProcesses = AGENT_LIMITS.maxProcesses) {
+    this.#maxProcesses = maxProcesses;
+  }
 
   /** A process with a number of its own, never used again. It is not known to the link before `publish`. */
   make(options: Omit<ProcessOptions, 'number' | 'token' | 'budget'>): Process {
@@ -40,8 +45,8 @@ export class ProcessTable {
   reserve(): Disposable {
     let running = this.#starting;
     for (const process of this.#processes.values()) if (process.exit === undefined) running++;
-    if (running >= MAX_PROCESSES)
-      throw new RpcError('resource_exhausted', `${MAX_PROCESSES} processes run in this VM already`);
+    if (running >= this.#maxProcesses)
+      throw new RpcError('resource_exhausted', `${this.#maxProcesses} processes run in this VM already`);
     this.#starting++;
     return { [Symbol.dispose]: () => void this.#starting-- };
   }
