@@ -140,6 +140,13 @@ export class OutputCheck {
     throw new Error(`${this.name}: what was read was never written`);
   }
 
+  /** The reader was killed when `bytes` more had been handed to it: what comes behind them is the next one's. */
+  killed(bytes: number): void {
+    const run = this.runs.at(-1);
+    if (run === undefined || this.#unplaced.length > 0) this.vague = true;
+    else run.to += bytes;
+  }
+
   /** Everything has come up to `written`: then a start that was not known yet follows from it. */
   finish(written: number): void {
     if (this.#unplaced.length > 0 && this.gapsAllowed) this.vague = true;
@@ -163,7 +170,6 @@ export class OutputCheck {
 
 /** Owners that took each other's place: what one has not got, another has. */
 export function checkNothingMissing(checks: readonly OutputCheck[], written: number): void {
-  for (const check of checks) check.finish(written);
   if (checks.some(({ vague }) => vague)) return;
   const runs = checks.flatMap((check) => check.runs).sort((a, b) => a.from - b.from);
   let covered = 0;

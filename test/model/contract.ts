@@ -184,8 +184,8 @@ function allThrough(world: World, program: Program): void {
       throw new Error(`stdin of program ${program.index} is closed, and nobody has closed it`);
     return;
   }
-  // What was written, and ended, before that was known is lost as in a pipe whose reader has gone.
-  if (program.inputEnded && endedByAnother) return;
+  // What was written, and ended, before that was known is lost as in a pipe whose reader has gone. A terminal stays open.
+  if (endedByAnother && (program.inputEnded || program.kind.terminal)) return;
   const count = program.input.counts[owner.owner];
   if (count !== owner.inputWritten) {
     throw new Error(`${count} of ${owner.inputWritten} bytes of stdin have come to program ${program.index}`);
@@ -193,15 +193,18 @@ function allThrough(world: World, program: Program): void {
 }
 
 /**
- * Live owners that were replaced before they knew. What the former one has read and not told may be given to the next
- * as well (docs/protocol.md, section 4); nothing may be given to none. One that was killed takes with it what it had.
+ * Owners that were replaced, killed or before they knew. What the former one has read and not told may be given to the
+ * next as well (docs/protocol.md, section 4); nothing may be given to none.
  */
 function togetherGotAll(program: Program, owners: readonly Attachment[]): void {
-  if (!program.input.gapsAllowed || owners.some(({ client }) => client.crashed)) return;
   for (const stream of [0, 1]) {
     if (program.broken[stream] || owners.some(({ stopped }) => stopped[stream])) continue;
+    const written = program.written[stream] as number;
     const checks = owners.flatMap(({ outputs }) => outputs[stream] ?? []);
-    checkNothingMissing(checks, program.written[stream] as number);
+    for (const { outputs, client, live } of owners) {
+      if (live || (!client.crashed && program.input.gapsAllowed)) outputs[stream]?.finish(written);
+    }
+    checkNothingMissing(checks, written);
   }
 }
 

@@ -44,8 +44,10 @@ export class Client {
 
   /** Killed: its connection ends, and it never comes back. */
   crash(keepBytes: number): void {
+    if (this.crashed) return;
     this.crashed = true;
     this.end?.kill(keepBytes);
+    for (const attachment of this.attachments) attachment.killed();
   }
 }
 
@@ -94,6 +96,13 @@ export class Attachment {
     return this.failure === undefined && !this.client.crashed;
   }
 
+  /** What Node had for the engine counts as delivered. */
+  killed(): void {
+    const { stdout, stderr } = this.channel;
+    this.outputs[0].killed(stdout.readableLength);
+    this.outputs[1].killed(stderr.readableLength);
+  }
+
   write(bytes: number): void {
     const { stdin } = this.channel;
     if (this.inputEnded || this.inputBroken || !stdin.writable || stdin.writableNeedDrain) return;
@@ -119,7 +128,7 @@ export class Attachment {
   /** @returns whether anything came */
   read(stream: number, bytes: number): boolean {
     const output = stream === 0 ? this.channel.stdout : this.channel.stderr;
-    if (output.destroyed || this.ended[stream]) return false;
+    if (output.destroyed || this.ended[stream] || this.client.crashed) return false;
     // Asks for more when there is nothing: that is how a reader shows that it waits.
     const wanted = Math.min(bytes, output.readableLength);
     const chunk = output.read(wanted) as Buffer | null;
