@@ -119,7 +119,7 @@ export class Crun {
         options.what,
         // For an exec crun sets the terminal's size while the program starts already, and nothing makes that wait
         // (libcrun_container_exec): on a busy machine one of five saw 0 columns. Ahead of its child crun wins.
-        runAheadOfChildren,
+        options.command[0] === 'exec' ? runAheadOfChildren : undefined,
       );
       return openTerminal((await received).descriptor, options.size);
     } catch (error) {
