@@ -43,8 +43,8 @@ function bounded({ setting }: World, attachment: Attachment, program: Program): 
     const read = attachment.outputs[stream]?.end;
     if (!attachment.live || program.input.gapsAllowed || read === undefined || attachment.stopped[stream])
       continue;
-    // The pipe; what the agent keeps; what the Readable holds besides, which takes one piece too many.
-    const most = PIPE_BYTES + agentWindowBytes + bufferBytes + windowBytes;
+    // The pipe; what the agent keeps; what the Readable takes, which is one piece too many; what waits for it.
+    const most = PIPE_BYTES + agentWindowBytes + bufferBytes + windowBytes + windowBytes;
     const underWay = (program.written[stream] as number) - read;
     if (underWay > most) throw new Error(`${underWay} bytes of an output are under way, ${most} are allowed`);
   }
