@@ -33,8 +33,8 @@ export const lives: readonly Life[] = [
       const [code, bytes, id] = [random.integer(126), random.size(2 * MiB), place.newId()];
       const bundle = place.bundle(['sh', '-c', `head -c ${bytes} /tmp/random; exit ${code}`]);
       const ended = await place.coracle(['run', '--bundle', bundle, id], { deadlineMs: bootMs });
-      checkBytes(Buffer.from(ended.stdout, 'latin1'), file.bytes.subarray(0, bytes));
       assert.deepEqual({ code: ended.code, stderr: ended.stderr }, { code, stderr: '' });
+      checkBytes(Buffer.from(ended.stdout, 'latin1'), file.bytes.subarray(0, bytes));
       gone(place, id);
     },
   },

@@ -210,8 +210,8 @@ export const operations: readonly Operation[] = [
     async run({ tenant, random, file }) {
       const [code, bytes] = [random.integer(126), random.size(MiB)];
       const ended = await tenant.shared.exec(['sh', '-c', `head -c ${bytes} /tmp/random; exit ${code}`]);
-      checkBytes(Buffer.from(ended.stdout, 'latin1'), file.bytes.subarray(0, bytes));
       assert.deepEqual({ code: ended.code, stderr: ended.stderr }, { code, stderr: '' });
+      checkBytes(Buffer.from(ended.stdout, 'latin1'), file.bytes.subarray(0, bytes));
     },
   },
   {
