@@ -21,6 +21,10 @@ export const INBOUND_SHARE_BYTES = 64 * 1024;
 /** Processes that one client is attached to. Ended ones make room. */
 export const MAX_ATTACHMENTS = 4096;
 
+/** A virtio-serial port that has not answered is connected to anew after this long, then twice that, and so on. */
+export const ASK_AGAIN_AT_FIRST_MS = 2000;
+export const ASK_AGAIN_AT_LAST_MS = 60_000;
+
 /** Connections of clients: one per process at most, so several thousand containers on a host. */
 const MAX_CLIENTS = 4096;
 /** Descriptors for links, for the proxy's own files, and for clients that are being turned away. */

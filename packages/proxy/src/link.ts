@@ -22,7 +22,7 @@ import { Attachments } from './attachments.ts';
 import { QueueBudget } from './budget.ts';
 import { DataQueue } from './data-queue.ts';
 import type { DialledTransport } from './dial.ts';
-import { MAX_SANDBOX_QUEUE_BYTES } from './limits.ts';
+import { ASK_AGAIN_AT_FIRST_MS, ASK_AGAIN_AT_LAST_MS, MAX_SANDBOX_QUEUE_BYTES } from './limits.ts';
 import type { LinkClient } from './link-client.ts';
 import { RequestRoutes, type RoutedRequest } from './request-routes.ts';
 
@@ -31,6 +31,9 @@ export class Link {
   /** Undefined until the transport has been dialled. */
   #connection: Connection | undefined;
   #closed = false;
+  /** Dials again; undefined for a transport that was given. */
+  readonly #dial: (() => Promise<DialledTransport>) | undefined;
+  #askAgainMs = ASK_AGAIN_AT_FIRST_MS;
   readonly #onClosed: (link: Link, reason: RpcError) => void;
   /** What waits for all clients of this sandbox. */
   readonly outbound = new QueueBudget(MAX_SANDBOX_QUEUE_BYTES, "this sandbox's clients", () => this.#clients);
@@ -41,22 +44,28 @@ export class Link {
   readonly #farewells = new DataQueue('control', () => undefined);
 
   /**
-   * Greets at once on a transport that is there (a socket may still be connecting), or as soon as it is: clients may
-   * be added meanwhile.
+   * Greets at once on a transport that is there (a socket may still be connecting), or as soon as it is dialled:
+   * clients may be added meanwhile.
    */
   constructor(
     sandboxId: string,
-    transport: Duplex | Promise<DialledTransport>,
+    transport: Duplex | (() => Promise<DialledTransport>),
     onClosed: (link: Link, reason: RpcError) => void,
   ) {
     this.sandboxId = sandboxId;
     this.#onClosed = onClosed;
-    if (!(transport instanceof Promise)) this.#begin({ socket: transport, flush: true });
-    else
-      transport.then(
-        (dialled) => this.#begin(dialled),
-        (error: unknown) => this.#ended(asRpcError(error)),
-      );
+    if (typeof transport !== 'function') this.#begin({ socket: transport, flush: true });
+    else {
+      this.#dial = transport;
+      this.#begins();
+    }
+  }
+
+  #begins(): void {
+    this.#dial?.().then(
+      (dialled) => this.#begin(dialled),
+      (error: unknown) => this.#ended(asRpcError(error)),
+    );
   }
 
   #begin({ socket, flush }: DialledTransport): void {
@@ -64,7 +73,7 @@ export class Link {
       socket.destroy();
       return;
     }
-    this.#connection = new Connection(
+    const connection: Connection = new Connection(
       socket,
       { role: Role.proxy, opener: true, flush },
       {
@@ -72,11 +81,40 @@ export class Link {
           for (const client of this.#clients) client.bound();
         },
         frame: (frame) => this.#fromAgent(frame),
-        closed: (reason) => this.#ended(reason),
+        closed: (reason) => {
+          if (this.#connection === connection) this.#ended(reason);
+        },
       },
     );
+    this.#connection = connection;
     // What has been read while dialling left it paused.
     socket.resume();
+    if (flush) this.#askAgain(connection, socket);
+  }
+
+  /**
+   * QEMU's end of a virtio-serial port may stay throttled for a host that came after another one, and a port that
+   * the guest opens again loses what was queued: then no answer ever comes, and connecting anew is what mends it.
+   * It costs a guest that boots or is paused nothing, and says nothing about it (docs/protocol.md, "No answer").
+   */
+  #askAgain(connection: Connection, socket: Duplex): void {
+    if (this.#dial === undefined) return;
+    const timer = setTimeout(() => {
+      if (this.#connection !== connection || this.#closed || connection.isOpen) return;
+      const reason = new RpcError('cancelled', 'nobody waits for this link any more');
+      if (this.#clients.size === 0) {
+        connection.close(reason);
+        return;
+      }
+      this.#askAgainMs = Math.min(2 * this.#askAgainMs, ASK_AGAIN_AT_LAST_MS);
+      this.#connection = undefined;
+      connection.close(reason);
+      // What it still wanted to send is not to be waited for.
+      socket.destroy();
+      this.#begins();
+    }, this.#askAgainMs);
+    timer.unref();
+    socket.once('close', () => clearTimeout(timer));
   }
 
   #ended(reason: RpcError): void {

@@ -196,7 +196,7 @@ export class ProxyServer {
     const { log } = this.#options;
     const link = new Link(
       sandboxId,
-      (this.#options.dial ?? dialLink)(sandboxId, folder, dialling.signal),
+      () => (this.#options.dial ?? dialLink)(sandboxId, folder, dialling.signal),
       (ended, reason) => {
         dialling.abort(reason);
         this.#links.delete(sandboxId);
