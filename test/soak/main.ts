@@ -21,6 +21,12 @@ const STUCK_MS = { local: 90_000, qemu: 240_000 } as const;
 const SAMPLE_MS = 2_000;
 const STATUS_MS = 15_000;
 
+/** Ctrl-C ends the churn early; what was made is removed and judged all the same. A second one ends at once. */
+let interrupted = false;
+process.once('SIGINT', () => {
+  interrupted = true;
+});
+
 /** Everything of one driver. */
 interface Stage {
   readonly place: Place;
@@ -156,7 +162,7 @@ interface Churn extends Run {
 async function churn(stages: readonly Stage[], lengthMs: number, options: Churn): Promise<void> {
   const { random, report, phase, sampled } = options;
   const endAt = performance.now() + lengthMs;
-  const more = () => performance.now() < endAt;
+  const more = () => performance.now() < endAt && !interrupted;
   const loop = async (step: () => Promise<void>) => {
     while (more()) await step();
   };
