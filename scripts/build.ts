@@ -19,10 +19,10 @@ interface Program {
   readonly entry: string;
   /** The executable that runs it; the agent has none: the guest's init and the local driver start it. */
   readonly executable?: string;
+  /** For shims, which start it without arguments (packages/runtime/src/proxy.ts says why). */
+  readonly starter?: string;
   /** Arguments of node itself. */
   readonly nodeFlags?: readonly string[];
-  /** Further executables that run one of its commands. */
-  readonly aliases?: Readonly<Record<string, string>>;
 }
 
 const programs: Record<string, Program> = {
@@ -31,13 +31,12 @@ const programs: Record<string, Program> = {
     entry: 'packages/runtime/src/main.ts',
     bundle: 'dist/coracle.js',
     executable: 'bin/coracle',
-    // The shim starts a program without arguments.
-    aliases: { 'bin/coracle-start-proxy': 'start-proxy' },
   },
   'coracle-proxy': {
     entry: 'packages/proxy/src/main.ts',
     bundle: 'dist/coracle-proxy.js',
     executable: 'bin/coracle-proxy',
+    starter: 'bin/coracle-start-proxy',
     // What the proxy reads is garbage at once: a small young generation gives it back early, for a few collections more.
     nodeFlags: ['--max-semi-space-size=1'],
   },
@@ -88,9 +87,7 @@ async function buildProgram(program: Program): Promise<string[]> {
   await writeChanged(join(dirname(outfile), 'package.json'), '{ "type": "module" }\n');
   const made = [program.bundle, await copyAddon(dirname(outfile))];
   if (program.executable !== undefined) made.push(await writeExecutable(program, program.executable));
-  for (const [executable, command] of Object.entries(program.aliases ?? {})) {
-    made.push(await writeExecutable(program, executable, command));
-  }
+  if (program.starter !== undefined) made.push(await writeStarter(program.starter));
   return made;
 }
 
@@ -113,13 +110,10 @@ async function copyAddon(folder: string): Promise<string> {
  * A shell script, since a `#!` line has no room for a long path or a space in it. The shell costs
  * 1 ms; the cache of compiled code saves 20. NODE_OPTIONS is whoever calls us's, and not meant for us.
  */
-async function writeExecutable(program: Program, executable: string, command?: string): Promise<string> {
+async function writeExecutable(program: Program, executable: string): Promise<string> {
   const node = await realpath(join(root, 'node_modules/.bin/node'));
-  const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
   const { nodeFlags = [], bundle: bundleFile } = program;
-  const words = [node, ...nodeFlags, join(root, bundleFile), ...(command === undefined ? [] : [command])].map(
-    quote,
-  );
+  const words = [node, ...nodeFlags, join(root, bundleFile)].map(quote);
   const script = [
     '#!/bin/sh',
     '# Made by scripts/build.ts; `pnpm build` writes it again.',
@@ -134,11 +128,33 @@ async function writeExecutable(program: Program, executable: string, command?: s
     `exec ${words.join(' ')} "$@"`,
     '',
   ].join('\n');
+  return await writeScript(executable, script);
+}
+
+/** Becomes the proxy that the environment describes, with the lock that the shim gives it (packages/shim/src/starter.c). */
+async function writeStarter(executable: string): Promise<string> {
+  const script = [
+    '#!/bin/sh',
+    '# Made by scripts/build.ts; `pnpm build` writes it again.',
+    '[ -z "$CORACLE_SANDBOX" ] || set -- --sandbox "$CORACLE_SANDBOX"',
+    `exec ${quote(join(root, 'bin/coracle-proxy'))} --lock-fd 3 \\`,
+    '  --socket "$CORACLE_PROXY_SOCKET" --sandboxes "$CORACLE_SANDBOXES" "$@"',
+    '',
+  ].join('\n');
+  return await writeScript(executable, script);
+}
+
+async function writeScript(executable: string, script: string): Promise<string> {
   const path = join(root, executable);
   await mkdir(dirname(path), { recursive: true });
   await writeChanged(path, script);
   await chmod(path, 0o755);
   return executable;
+}
+
+/** For sh. */
+function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 async function buildShim(): Promise<string[]> {

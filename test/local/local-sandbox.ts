@@ -20,6 +20,8 @@ export interface LocalPlace extends AsyncDisposable {
   readonly coracle: Coracle;
   readonly directory: string;
   readonly proxySocket: string;
+  /** The proxy's program and its arguments. */
+  readonly proxyCommand: readonly string[];
   /** Starts a sandbox; the rootfs is `rootfs` below the share `host`. */
   startSandbox(): Promise<Sandbox>;
   ensureProxy(): Promise<void>;
@@ -47,6 +49,7 @@ export async function makeLocalPlace(): Promise<LocalPlace> {
     coracle,
     directory,
     proxySocket,
+    proxyCommand: command,
     startSandbox: () =>
       coracle.startSandbox({
         vm: createLocalDriver({ agentEntry }),

@@ -5,8 +5,6 @@ export interface CommandEntry {
   readonly summary: string;
   /** What follows `coracle <name> [flags]`. */
   readonly usage: string;
-  /** Started by our own programs, not by people. */
-  readonly hidden?: true;
   load(): Promise<{ readonly default: Command }>;
 }
 
@@ -58,10 +56,4 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
   },
   gc: { summary: 'remove what crashes have left behind', usage: '', load: () => import('./commands/gc.ts') },
   version: { summary: 'print the version', usage: '', load: () => import('./commands/version.ts') },
-  'start-proxy': {
-    summary: 'start the proxy unless it runs, and return when it listens',
-    usage: '',
-    hidden: true,
-    load: () => import('./commands/start-proxy.ts'),
-  },
 };

@@ -61,7 +61,10 @@ export function environment(): Record<string, string> {
   );
 }
 
-/** How a shim that finds no proxy starts one again: by `coracle start-proxy`, told by the environment. */
+/**
+ * How a shim that finds no proxy starts one again: by bin/coracle-start-proxy, told by the environment. With the
+ * proxy's own command line in its arguments the shim would be taken for a proxy by whoever looks for one.
+ */
 export function starterEnvironment(place: ProxyPlace): Record<string, string> {
   return {
     ...environment(),

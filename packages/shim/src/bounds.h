@@ -42,8 +42,9 @@
 /* "A sender hands the transport no more than 64 KiB that it has not taken": Linux doubles this. */
 #define SOCKET_SEND_BYTES 32768
 
-/* The only timer: between two attempts to connect. */
-#define RETRY_FIRST_MS 10
+/* The only timer: between two attempts to connect. It doubles, but grows by a quarter while nobody
+ * listens, so that a proxy that takes its time to start is found a quarter of that time later at most. */
+#define RETRY_FIRST_MS 2
 #define RETRY_LAST_MS 500
 
 /* Before the first ATTACHED the runtime is waiting, so a proxy that never listens is an error. */

@@ -12,6 +12,7 @@
 
 #include "link.h"
 #include "scope.h"
+#include "starter.h"
 
 bool link_is_needed(const struct shim *s)
 {
@@ -98,45 +99,59 @@ static void greet(struct shim *s, int fd)
 	preamble_encode(send_append(s, PREAMBLE_BYTES), s->link.epoch);
 }
 
-static void start_proxy(struct shim *s)
+/* Nobody listens, but somebody is starting a proxy. */
+static void wait_for_listener(struct shim *s)
 {
-	const char *program = s->options.start_proxy;
-	char text[512];
-	int pid = signals_spawn(program);
+	struct link *l = &s->link;
 
-	if (pid > 0) {
-		s->link.state = LINK_STARTING_PROXY;
-		s->link.starter_pid = pid;
-		s->link.starts++;
-		return;
-	}
-	snprintf(text, sizeof text, "starting the proxy with %s failed: %s", program, strerror(-pid));
-	if (s->link.was_attached)
-		link_wait_to_retry(s);
-	else
-		link_fail(s, CAUSE_LINK_FAILED, text);
+	l->retry_at_ms = now_ms() + l->retry_ms;
+	l->retry_ms += l->retry_ms / 4 + 1;
+	if (l->retry_ms > RETRY_LAST_MS)
+		l->retry_ms = RETRY_LAST_MS;
 }
 
-void link_starter_ended(struct shim *s)
+static void start_proxy(struct shim *s)
 {
 	char text[512];
-	int status;
+	int pid = starter_spawn(&s->options);
 
-	if (s->link.starter_pid <= 0 || waitpid(s->link.starter_pid, &status, WNOHANG) != s->link.starter_pid)
-		return;
-	s->link.starter_pid = 0;
-	if (s->link.state != LINK_STARTING_PROXY)
-		return;
-	link_wait_to_retry(s);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && s->link.starts < FIRST_STARTS_MAX) {
-		s->link.retry_at_ms = now_ms(); /* it listens, so at once */
+	if (pid < 0 && !s->link.was_attached) {
+		snprintf(text, sizeof text, "starting the proxy with %s failed: %s", s->options.start_proxy,
+			 strerror(-pid));
+		link_fail(s, CAUSE_LINK_FAILED, text);
 		return;
 	}
-	if (s->link.was_attached)
-		return;
-	snprintf(text, sizeof text, "starting the proxy failed: %s ended with status %d; run it by hand to see why",
-		 s->options.start_proxy, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-	link_fail(s, CAUSE_LINK_FAILED, text);
+	if (pid > 0) {
+		s->link.starter_pid = pid;
+		s->link.starts++;
+	}
+	wait_for_listener(s);
+}
+
+void link_reap_starters(struct shim *s)
+{
+	struct link *l = &s->link;
+	char text[512];
+	int pid, status;
+
+	/* Also those that listened for years. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != l->starter_pid)
+			continue;
+		l->starter_pid = 0;
+		bool refused = WIFEXITED(status) && WEXITSTATUS(status) != 0;
+		if (l->state != LINK_WAITING || (!refused && l->starts < FIRST_STARTS_MAX))
+			continue; /* killed, say: who looks next starts another */
+		if (l->was_attached) {
+			l->retry_ms = RETRY_LAST_MS; /* it would refuse again */
+			wait_for_listener(s);
+			continue;
+		}
+		snprintf(text, sizeof text, "starting the proxy failed: %s ended with status %d; %s.log may say why",
+			 s->options.start_proxy, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+			 s->options.socket);
+		link_fail(s, CAUSE_LINK_FAILED, text);
+	}
 }
 
 void link_advance(struct shim *s)
@@ -147,6 +162,7 @@ void link_advance(struct shim *s)
 		return;
 	autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd >= 0 && connect_to(fd, s->options.socket) == 0) {
+		s->link.starter_pid = 0;
 		greet(s, scope_keep(&fd));
 		return;
 	}

@@ -136,7 +136,7 @@ static void turn(struct shim *s)
 	while (polled[SIGNALS].revents && shim_control_has_room(s) && (number = signals_next(s->signals.forward_fd)) > 0)
 		on_signal(s, number);
 	while (polled[CHILD].revents && signals_next(s->signals.child_fd) > 0)
-		link_starter_ended(s);
+		link_reap_starters(s);
 	for (int i = 0; i < 2; i++)
 		if (polled[OUTPUTS + i].revents)
 			output_flush(&s->outputs[i]);

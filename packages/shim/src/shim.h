@@ -54,8 +54,7 @@ struct output {
 enum { RECORD_SIGNAL = 1, RECORD_RESIZE = 2 };
 
 enum link_state {
-	LINK_WAITING,        /* for retry_at_ms */
-	LINK_STARTING_PROXY, /* for the end of starter_pid */
+	LINK_WAITING, /* for retry_at_ms */
 	LINK_GREETING,
 	LINK_BINDING,
 	LINK_ATTACHING,
@@ -68,7 +67,7 @@ struct link {
 	int fd;
 	int64_t retry_at_ms;
 	int retry_ms;
-	int starter_pid;
+	int starter_pid;  /* the proxy that we have started, until somebody listens */
 	int starts;       /* of the proxy, before the first ATTACHED */
 	int broken;       /* times the peer broke the rules, with nothing delivered since */
 	bool was_attached;
@@ -114,7 +113,7 @@ bool shim_is_over(const struct shim *s);
 
 /* link.c */
 void link_advance(struct shim *s);
-void link_starter_ended(struct shim *s);
+void link_reap_starters(struct shim *s);
 /* False once the last byte of an ended process is here: from then on only what we hold counts. */
 bool link_is_needed(const struct shim *s);
 

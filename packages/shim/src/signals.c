@@ -1,17 +1,12 @@
 #include "signals.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-extern char **environ;
 
 /* The kernel's own set of 64 signals: libc hides the real-time signals that its threads use (32 to
  * 34), which would then kill the shim instead of being forwarded. */
@@ -52,31 +47,6 @@ int signals_next(int fd)
 	struct signalfd_siginfo info;
 
 	return read(fd, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : 0;
-}
-
-int signals_spawn(const char *program)
-{
-	posix_spawnattr_t attributes;
-	posix_spawn_file_actions_t actions;
-	sigset_t none, all;
-	pid_t pid;
-	char *arguments[] = { (char *)(uintptr_t)program, NULL };
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setflags(&attributes,
-				 POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &all);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(&actions, 0, 1);
-	posix_spawn_file_actions_adddup2(&actions, 0, 2);
-	int error = posix_spawn(&pid, program, &actions, &attributes, arguments, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	return error ? -error : pid;
 }
 
 void signals_die_by(int number)

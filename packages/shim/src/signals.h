@@ -14,9 +14,6 @@ struct signals {
 int signals_open(struct signals *s);
 /* The number of the next signal; 0: none is pending. */
 int signals_next(int fd);
-/* Starts `program` in a session of its own with /dev/null for stdio and the signal state that the
- * shim itself was given. Its pid, or -errno. */
-int signals_spawn(const char *program);
 /* Ends as a process killed by `signal` ends, without a core file. Returns if that is not possible
  * (pid 1 of a namespace). */
 void signals_die_by(int signal);

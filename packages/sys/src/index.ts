@@ -22,7 +22,7 @@ export {
   readLinkRecord,
   writeLinkRecord,
 } from './link-address.ts';
-export { Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
+export { adoptLock, Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
 export { type MountFlag, mount, unmount } from './mount.ts';
 export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
 export { findPort, hostConnected, openPort, setAsync } from './port.ts';

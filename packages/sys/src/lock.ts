@@ -5,7 +5,7 @@
 import { constants as fsConstants, fstatSync, openSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { SysError } from './error.ts';
+import { hasCode, SysError } from './error.ts';
 import { close } from './fd.ts';
 import { lastErrno, libc } from './libc.ts';
 
@@ -78,6 +78,20 @@ export function tryLockFile(path: string, options: LockOptions = {}): Lock | und
       if (!(error instanceof SysError)) close(fd);
       throw error;
     }
+  }
+}
+
+/**
+ * The lock that whoever started us holds on the file, by its descriptor, which is ours from then on. Undefined
+ * when the descriptor is no such thing; it is left alone then.
+ */
+export function adoptLock(path: string, fd: number): Lock | undefined {
+  try {
+    // Asking again is granted to who has it: the lock belongs to the open file, not to the process.
+    return stillNames(path, fd) && cFlock(fd, LOCK_EX | LOCK_NB) === 0 ? new Lock(path, fd) : undefined;
+  } catch (error) {
+    if (hasCode(error, 'EBADF')) return undefined;
+    throw error;
   }
 }
 
