@@ -10,6 +10,9 @@ const MiB = 1024 * 1024;
 /** A plateau may be this much above an earlier one: V8 collects when it likes, allocators keep pages. */
 const GROWTH = { factor: 1.2, bytes: 16 * MiB } as const;
 
+/** Of 100 ms: longer than any process lives that an operation or a fault leaves behind (3 s). */
+const CALM_ROUNDS = 45;
+
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
@@ -143,7 +146,7 @@ export async function settled(watched: readonly Watched[]): Promise<(number | un
     const now = counts().join();
     calm = now === before ? calm + 1 : 0;
     before = now;
-    return calm >= 20;
+    return calm >= CALM_ROUNDS;
   }, 'descriptors stop changing');
   return counts();
 }
