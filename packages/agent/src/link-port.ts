@@ -1,21 +1,34 @@
 /**
- * The link in a guest: one virtio-serial port, opened once. Closing it would throw away what the host has
- * queued (512 KiB were seen to vanish), so each connection works on a copy of the descriptor.
+ * The link in a guest: one virtio-serial port. Closing it would throw away what the host has queued (512 KiB were
+ * seen to vanish), so it stays open, and each connection works on a copy of the descriptor.
  *
- *   waiting ── the host is there ──► connected ── end of file, rules broken ──► settling ──► waiting
+ *                    ┌──── the port is worn, stale or replaced ────┐
+ *                    ▼                                             │
+ *   start ─────► opening ── the port could be opened ──► waiting ◄─┼──────────────────────────┐
+ *                 │   ▲                                    │       │                          │
+ *                 └───┘ no port yet, EBUSY                 │ the host is there                │
+ *                 every 250 ms                             ▼                                  │
+ *                                                      connected ── end of file, rules ──► settling
+ *                                                       │     ▲     broken, reopen()      at most 1 s
+ *                                                       └─────┘ a preamble: new epoch
+ *
+ * Every state ends without the host's help: `opening` and `waiting` look every 250 ms; `connected` reads, and so
+ * sees the host leave; `settling` ends when nothing is left to write, the host has left, or the socket is closed.
  *
  * While no host is connected the port reads end of file at once. Its return is announced by SIGIO only, and
  * SIGIO also comes for every buffer: so it is on only while waiting, with a look now and then besides.
  *
- * A port that was unplugged reads as if its host had left; the one that is plugged in after it is another device, and
- * is opened in its place. What both sides had queued is lost then, and the host does not know: so the first
- * that is written are the bytes that no frame survives (docs/protocol.md, "Torn frames"), and the host
- * connects anew.
+ * *Stale*: reopen() was called. *Replaced*: a port that was unplugged reads as if its host had left; the one that is
+ * plugged in after it is another device, and is opened in its place. *Worn*: see `MAX_WEAR`. What both sides had
+ * queued is lost then, and the host does not know: so the first that is written are the bytes that no frame
+ * survives (docs/protocol.md, "Torn frames"), and the host connects anew.
  */
 import { fstatSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { close, dup, findPort, hasCode, hostConnected, openPort, openStream, setAsync } from '@coracle/sys';
 import type { Connection } from '@coracle/wire';
+import { log, reasonOf } from './log.ts';
+import { resetPortDevice } from './port-device.ts';
 import type { SessionHost } from './session.ts';
 
 export const PORT_NAME = 'coracle.link.0';
@@ -25,6 +38,12 @@ const LOOK_AGAIN_MS = 250;
 const READ_BYTES = 64 * 1024;
 /** As long as the longest frame: whatever was cut is completed, with a wrong trailer. */
 const TEAR_BYTES = 32_768;
+/**
+ * QEMU keeps for itself a write that it could not hand over whole when the host left (hw/char/virtio-serial-bus.c,
+ * discard_throttle_data, as of 7.2): the queue towards the host has one of its 128 places less each time, and after
+ * 128 times none. Resetting the device gives all back. A connection costs one place at most.
+ */
+const MAX_WEAR = 32;
 
 export class PortLink {
   #fd: number;
@@ -32,6 +51,8 @@ export class PortLink {
   #stale = false;
   /** The host may take what comes next for the rest of something else. */
   #torn = false;
+  /** Hosts that were answered since the device was reset. */
+  #wear = 0;
   #socket: Socket | undefined;
   readonly #sessions: SessionHost;
   readonly #opened: () => void;
@@ -58,6 +79,7 @@ export class PortLink {
   }
 
   #wait(): void {
+    if (this.#wear >= MAX_WEAR) this.#renew();
     this.#timer = setInterval(this.#look, LOOK_AGAIN_MS);
     if (!this.#stale) setAsync(this.#fd, true);
     this.#connectIfThere();
@@ -72,11 +94,27 @@ export class PortLink {
     this.#connect();
   }
 
-  /** @returns false when there is no port to be opened just now: the next look tries again */
-  #openAgain(): boolean {
+  #renew(): void {
+    this.#wear = 0;
+    const path = findPort(PORT_NAME);
+    if (path === undefined) return;
+    this.#close();
+    try {
+      resetPortDevice(path);
+    } catch (error) {
+      log('warn', 'the device of the link could not be reset', { reason: reasonOf(error) });
+    }
+  }
+
+  #close(): void {
     if (this.#fd >= 0) close(this.#fd);
     this.#fd = -1;
     this.#stale = this.#torn = true;
+  }
+
+  /** @returns false when there is no port to be opened just now: the next look tries again */
+  #openAgain(): boolean {
+    this.#close();
     const path = findPort(PORT_NAME);
     if (path === undefined) return false;
     try {
@@ -106,7 +144,10 @@ export class PortLink {
     this.#torn = false;
     const connection: Connection = this.#sessions.begin(socket, {
       manualReceive: true,
-      opened: this.#opened,
+      opened: () => {
+        this.#wear++;
+        this.#opened();
+      },
       closed: () => this.#settle(socket),
     });
     socket.resume();
@@ -127,7 +168,7 @@ export class PortLink {
       setImmediate(() => this.#wait());
     };
     const check = (): void => {
-      if (socket.writableLength === 0 || !hostConnected(this.#fd)) done();
+      if (socket.destroyed || socket.writableLength === 0 || !hostConnected(this.#fd)) done();
     };
     const timer = setInterval(check, LOOK_AGAIN_MS);
     socket.once('finish', done);
