@@ -13,7 +13,7 @@ const IDLE_ROUNDS = 4;
 export async function check(world: World): Promise<void> {
   const faults = [...world.faults, ...world.watch.faults];
   if (faults.length > 0) throw new Error(`rules were broken: ${faults.join('; ')}`);
-  world.watch.checkQueues();
+  world.watch.checkQueues(world.unreadClients);
   world.calls.check();
   for (const [index, owners] of world.owners.entries()) {
     const program = world.programs[index] as Program;

@@ -99,7 +99,7 @@ export const happenings: Readonly<Record<string, Happening>> = {
       `the engine of program ${event.who} reads up to ${pieceOf(event)} bytes of ${outputName(event)}`,
   },
   'engine stops reading': {
-    weight: 1,
+    weight: 2,
     act: (world, event) => owner(world, event).stop(stream(event)),
     tell: (event) => `the engine of program ${event.who} closes its ${outputName(event)}`,
   },
@@ -178,12 +178,12 @@ export const happenings: Readonly<Record<string, Happening>> = {
       `the connection of client ${event.who} is cut, ${keptText(event)} of what is under way still arrive`,
   },
   'proxy is killed': {
-    weight: 3,
+    weight: 4,
     act: (world, event) => world.killProxy(kept(event)),
     tell: (event) => `the proxy is killed, ${keptText(event)} of what it had written still arrive`,
   },
   'link is cut': {
-    weight: 2,
+    weight: 4,
     act: (world, event) => world.link.cut(kept(event)),
     tell: (event) => `the link is cut, ${keptText(event)} of what is under way still arrive`,
   },
@@ -193,7 +193,7 @@ export const happenings: Readonly<Record<string, Happening>> = {
     tell: () => 'the agent looks whether its host is there',
   },
   'agent reopens': {
-    weight: 1,
+    weight: 3,
     act: (world, event) => world.link.agentReopens(event.bytes),
     tell: (event) =>
       `the agent closes the link and opens it again; ${event.bytes} bytes for it are thrown away`,

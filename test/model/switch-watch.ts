@@ -99,8 +99,9 @@ export class SwitchWatch {
     watched.limits[stream] = limit;
   }
 
-  /** What waits in the proxy is within its limits, and counted right. */
-  checkQueues(): void {
+  /** What waits in the proxy is within its limits, and counted right; who has more there than that is not read on. */
+  checkQueues(unreadClients: number): void {
+    let crowded = 0;
     for (const link of this.#links) {
       let waiting = 0;
       for (const client of link.clients) {
@@ -109,12 +110,16 @@ export class SwitchWatch {
         // The limit is looked at when a frame is whole, and again when the next bytes come.
         const more = MAX_FRAME_BYTES + ARRIVAL_BYTES;
         atMost(inboundBytes(client), MAX_INBOUND_BYTES + more, 'for the guest');
+        if (inboundBytes(client) > MAX_INBOUND_BYTES || client.control.bytes > MAX_INBOUND_CONTROL_BYTES)
+          crowded++;
         atMost(client.control.bytes, MAX_INBOUND_CONTROL_BYTES + more, 'as control for the guest');
       }
       atMost(link.outbound.bytes, MAX_SANDBOX_QUEUE_BYTES, 'for all clients');
       if (link.outbound.bytes !== waiting)
         throw new Error(`the proxy counts ${link.outbound.bytes} bytes for its clients, ${waiting} wait`);
     }
+    if (crowded > unreadClients)
+      throw new Error(`${crowded} clients have too much in the proxy, and ${unreadClients} are not read on`);
   }
 }
 

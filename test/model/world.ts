@@ -91,12 +91,14 @@ export class World {
         this.faults.push(fields.reason);
       }
     };
-    this.#proxy = new ProxyServer({
+    const proxy: ProxyServer = new ProxyServer({
       sandboxes: '/nowhere',
       maxClients: 100,
-      dial: async () => this.link.dial(),
+      // A killed one has timers here that the kernel would have taken with it.
+      dial: () => (proxy === this.#proxy ? Promise.resolve(this.link.dial()) : new Promise(() => undefined)),
       log: { debug: notes, info: notes, warn: notes },
     });
+    this.#proxy = proxy;
   }
 
   killProxy(keepBytes: number): void {
@@ -106,6 +108,11 @@ export class World {
     this.#accepted.clear();
     this.watch.proxyGone();
     this.link.proxyGone(keepBytes);
+  }
+
+  /** Clients whose connection the proxy does not read at present. */
+  get unreadClients(): number {
+    return [...this.#accepted.values()].filter((end) => end.isPaused()).length;
   }
 
   cutClient(client: Client, keepBytes: number): void {
