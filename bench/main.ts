@@ -15,7 +15,7 @@ import { benchExec } from './exec.ts';
 import { LocalPlace } from './local-place.ts';
 import { benchMemory } from './memory.ts';
 import { Place } from './place.ts';
-import { benchRecovery, benchVmRecovery } from './recovery.ts';
+import { benchRecovery, benchShimRecovery, benchVmRecovery } from './recovery.ts';
 import { printHead, printRow, type Row, reached, rowAsJson } from './report.ts';
 import { benchSignal } from './signal.ts';
 import { benchStart } from './start.ts';
@@ -72,7 +72,7 @@ async function main(): Promise<number> {
   say('without a VM: agents as processes of this host');
   await bench('switch', () => benchSwitch(5));
   await bench('streams', () => benchStreams(1000, 5));
-  await bench('recovery', () => benchRecovery(10));
+  await bench('recovery', async () => [...(await benchRecovery(10)), ...(await benchShimRecovery(10))]);
   await bench('stuck', async () => {
     await using place = new LocalPlace();
     return await benchStuck((await place.container()).container, 'local', 15);

@@ -3,12 +3,17 @@
  * not yet written when the proxy died. It goes to `cat` and back, so both directions have recovered by then.
  */
 
-import type { Container, ContainerProcess } from '@coracle/client';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import type { Container } from '@coracle/client';
 import { waitForExit } from '@coracle/sys';
 import { LocalPlace } from './local-place.ts';
 import type { Row } from './report.ts';
 import { quantile } from './statistics.ts';
 
+const root = path.dirname(import.meta.dirname);
 const SANDBOXES = 10;
 /** Adds at most this much to a measured time. */
 const WRITE_EACH_MS = 5;
@@ -26,6 +31,43 @@ export async function benchRecovery(kills: number): Promise<Row[]> {
   }
   const samples = await recoveries(tickers, kills, () => place.proxyPid());
   return [row(`recovery, ${SANDBOXES} sandboxes, local`, samples, startMs)];
+}
+
+/** The same with a shim for each process, as `coracle exec` starts them. Who notices first starts the proxy again. */
+export async function benchShimRecovery(kills: number, binaries = `${root}/bin`): Promise<Row[]> {
+  await using place = new LocalPlace();
+  const startMs: number[] = [];
+  for (let i = 0; i < 5; i++) startMs.push(await place.timeProxyStart());
+  const tickers: Ticker[] = [];
+  await using undo = new AsyncDisposableStack();
+  for (let i = 0; i < SANDBOXES; i++) {
+    const { sandbox, container } = await place.container();
+    tickers.push(undo.use(await startShim(place, sandbox.id, container, binaries)));
+  }
+  const samples = await recoveries(tickers, kills, () => place.proxyPid());
+  return [row(`recovery, ${SANDBOXES} shims of ${SANDBOXES} sandboxes, local`, samples, startMs)];
+}
+
+async function startShim(
+  place: LocalPlace,
+  sandboxId: string,
+  container: Container,
+  binaries: string,
+): Promise<Ticker> {
+  const { handle } = await container.exec({ args: ['cat'], stdin: true, attach: false });
+  const args = [
+    ...['--socket', place.socketPath, '--sandbox', sandboxId, '--process', String(handle.process), '--stdin'],
+    ...['--start-proxy', path.join(binaries, 'coracle-start-proxy')],
+  ];
+  const env = {
+    ...process.env,
+    CORACLE_TOKEN: Buffer.from(handle.token).toString('hex'),
+    CORACLE_PROXY_SOCKET: place.socketPath,
+    CORACLE_SANDBOXES: path.join(place.folder, 'sandboxes'),
+  };
+  const shim = spawn(path.join(binaries, 'coracle-shim'), args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = once(shim, 'exit');
+  return new Ticker({ stdin: shim.stdin, stdout: shim.stdout, wait: () => ended });
 }
 
 /** The same with one VM, whose proxy `proxyPid` finds. */
@@ -73,16 +115,22 @@ async function recoveries(
   return samples;
 }
 
+interface Cat {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  wait(): Promise<unknown>;
+}
+
 /** Writes a number every few milliseconds, which `cat` sends back. */
 class Ticker implements AsyncDisposable {
-  readonly #cat: ContainerProcess;
+  readonly #cat: Cat;
   readonly #timer: NodeJS.Timeout;
   #written = 0;
   #seen = 0;
   #rest = '';
   #wake: () => void = () => undefined;
 
-  private constructor(cat: ContainerProcess) {
+  constructor(cat: Cat) {
     this.#cat = cat;
     cat.stdout.setEncoding('latin1').on('data', (text: string) => {
       const lines = (this.#rest + text).split('\n');

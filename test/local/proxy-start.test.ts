@@ -82,7 +82,7 @@ test('a starter that is killed before it listens is followed by another', {
   expect(starts()).toHaveLength(2);
 });
 
-// The proxy is the child of the shim that started it, and everybody's.
+// The shim that started the proxy is its parent, and all the others need it too.
 test('a shim that is killed takes no proxy with it', { timeout: deadlineMs }, async () => {
   await killProxy();
   await echoed('before');
