@@ -165,7 +165,16 @@ export const faultKinds: readonly FaultKind[] = [
       await world.qmp((qmp) => qmp.execute('device_del', { id: port }));
       await delay(between(random, 0, 500));
       const device = { driver: 'virtserialport', chardev: 'link', name: linkPortName };
-      await world.qmp((qmp) => qmp.execute('device_add', device));
+      // The old port lets go of the chardev some time after device_del, later on a busy host.
+      await until(async () => {
+        try {
+          await world.qmp((qmp) => qmp.execute('device_add', device));
+          return true;
+        } catch (error) {
+          if (!(error as Error).message.includes("'link' is in use")) throw error;
+          return false;
+        }
+      }, 'QEMU has let go of the old port');
       return { target: port.split('/').at(-1)!, at: performance.now() };
     },
   },
