@@ -151,13 +151,25 @@ export function stdinExecSuite(shared: () => SharedContainer): void {
               '/usr/sbin/runc',
               place.runcArguments(['exec', ...flags, runcId, ...program]),
             );
-            expect({ stdin: kind.name, way, ...ours }).toEqual({ stdin: kind.name, way, ...theirs });
+            expect({ stdin: kind.name, way, ...lines(ours) }).toEqual({
+              stdin: kind.name,
+              way,
+              ...lines(theirs),
+            });
             expect(ours.output).toContain('end');
           }
         }
       });
     });
   });
+}
+
+/**
+ * Without the terminal's carriage returns. runc clears onlcr in the container while the program may run already, so
+ * a line that comes early gets its return twice; which modes a terminal has is compared in terminal.ts.
+ */
+function lines<T extends { output: string }>(ended: T): T {
+  return { ...ended, output: ended.output.replaceAll(/\r+\n/g, '\n') };
 }
 
 export function stdinRunSuite(place: () => Place): void {
