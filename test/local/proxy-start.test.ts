@@ -49,12 +49,12 @@ exec ${place.proxyCommand.join(' ')} --lock-fd 3
 }, deadlineMs);
 
 afterEach(async () => {
+  await using _ = undo;
   for (const { child } of shims) {
     child.stdin?.end();
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
     expect(child.exitCode).toBe(0);
   }
-  await undo.disposeAsync();
 }, deadlineMs);
 
 test('ten shims whose proxy is killed start one', { timeout: deadlineMs }, async () => {
