@@ -14,7 +14,7 @@ import { anyEvent, anySetting, type Event, happen, tell } from './story.ts';
 import { watchProxies } from './switch-watch.ts';
 import { type Setting, World } from './world.ts';
 
-const RUNS = Number(process.env.MODEL_RUNS ?? 4000);
+const RUNS = Number(process.env.MODEL_RUNS ?? 3000);
 
 // As small as the stories: a proxy that reads on, or keeps more than the windows allow, is to be seen.
 vi.mock('../../packages/proxy/src/limits.ts', async (original) => ({

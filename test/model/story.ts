@@ -178,12 +178,25 @@ export const happenings: Readonly<Record<string, Happening>> = {
       `the connection of client ${event.who} is cut, ${keptText(event)} of what is under way still arrive`,
   },
   'proxy is killed': {
-    weight: 4,
+    weight: 3,
     act: (world, event) => world.killProxy(kept(event)),
     tell: (event) => `the proxy is killed, ${keptText(event)} of what it had written still arrive`,
   },
+  'proxy is killed in mid-frame': {
+    weight: 2,
+    act: async (world, event) => {
+      const { client: who } = owner(world, event);
+      owner(world, event).write(MAX_WRITE_BYTES);
+      program(world, event).write(stream(event), MAX_WRITE_BYTES);
+      await world.settle();
+      while (world.moveToProxy(who, MAX_WRITE_BYTES)) await world.settle();
+      world.killProxy(event.bytes % MAX_WRITE_BYTES);
+    },
+    tell: (event) =>
+      `program ${event.who} and its engine write ${MAX_WRITE_BYTES} bytes; when the proxy has got the engine's it is killed, and the first ${event.bytes % MAX_WRITE_BYTES} bytes of what it had written still arrive`,
+  },
   'link is cut': {
-    weight: 4,
+    weight: 2,
     act: (world, event) => world.link.cut(kept(event)),
     tell: (event) => `the link is cut, ${keptText(event)} of what is under way still arrive`,
   },
@@ -193,7 +206,7 @@ export const happenings: Readonly<Record<string, Happening>> = {
     tell: () => 'the agent looks whether its host is there',
   },
   'agent reopens': {
-    weight: 3,
+    weight: 1,
     act: (world, event) => world.link.agentReopens(event.bytes),
     tell: (event) =>
       `the agent closes the link and opens it again; ${event.bytes} bytes for it are thrown away`,
