@@ -17,8 +17,11 @@ const kinds: readonly CarrierKind[] = [
   'library, terminal',
 ];
 const bootMs = 120_000;
-/** Paced processes move 2 KiB each way this often; an emulated guest has one slow vCPU for all 16. */
-const periodMs: Readonly<Record<DriverName, number>> = { local: 10, qemu: 40 };
+/**
+ * Paced processes move 2 KiB each way this often. An emulated guest has one slow vCPU for all 16 and moves about
+ * 1.5 MiB/s in all: with more than that every window would be full, and a byte's way seconds long without any fault.
+ */
+const periodMs: Readonly<Record<DriverName, number>> = { local: 10, qemu: 100 };
 const PACED_BLOCKS = 4;
 const FLOOD_BLOCKS = 32;
 

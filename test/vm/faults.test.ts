@@ -2,5 +2,5 @@
 import { recoverySuite } from '../faults/recovery.ts';
 import { faultSuite } from '../faults/suite.ts';
 
-faultSuite({ driver: 'qemu', faults: 30, kills: 20 }, 600_000);
+faultSuite({ driver: 'qemu', faults: 16, kills: 20 }, 600_000);
 recoverySuite('qemu');
