@@ -7,8 +7,10 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import net, { type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { accept, close, connectUnix, listenUnix } from '@coracle/sys';
 import { Connection, FrameType, Role, RpcError } from '@coracle/wire';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { dialLink } from './dial.ts';
 import { ASK_AGAIN_AT_FIRST_MS } from './limits.ts';
 import { ProxyServer } from './proxy-server.ts';
 
@@ -73,4 +75,23 @@ test('nobody is asked again for a client that has gone', async () => {
   leave();
   await vi.waitFor(() => expect(proxy.counters()).toMatchObject({ clients: 0, links: 0 }), patience);
   expect(hosts.length).toBe(1);
+});
+
+// QEMU listens with a queue of one; asked again and again while it is stopped, that queue is full.
+test('a port with a full queue of hosts is dialled until there is room', async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'coracle-again-'));
+  const socketPath = path.join(folder, 'link.sock');
+  const listener = listenUnix(socketPath);
+  const waiting: number[] = [];
+  onTestFinished(() => {
+    for (const fd of [listener, ...waiting]) close(fd);
+    rmSync(folder, { recursive: true });
+  });
+  expect(() => {
+    for (;;) waiting.push(connectUnix(socketPath));
+  }).toThrow('EAGAIN');
+  // connect(2) is called before this returns.
+  const dialling = dialLink('s', folder, AbortSignal.timeout(10_000));
+  for (const _ of waiting.slice()) waiting.push(accept(listener) as number);
+  (await dialling).socket.destroy();
 });

@@ -87,6 +87,8 @@ function verdictOf(error: unknown, { address, process }: LinkRecord): Verdict {
   if (address.kind !== 'vsock') {
     if (has('ENOENT')) return 'no sandbox';
     if (has('ECONNREFUSED')) return 'no VM';
+    // Hosts before this one wait to be accepted, and may be gone: QEMU takes one at a time, and may be stopped.
+    if (has('EAGAIN')) return 'again';
     // The VMM is there and nobody listens in its guest.
     return has('ECONNRESET') && address.kind !== 'unix' ? 'again' : 'failed';
   }
