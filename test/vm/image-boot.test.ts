@@ -8,7 +8,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildImage, type Image } from '../../packages/image/src/index.ts';
+import { buildImage, type Image, rootDiskSerial } from '../../packages/image/src/index.ts';
 
 const agentSource = `
 const { execFileSync } = require('node:child_process');
@@ -41,7 +41,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 async function boot(serial: string): Promise<string> {
   const machine = ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-m', '256'];
   const accelerator = ['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max'];
-  const kernel = ['-kernel', image.kernelPath, '-initrd', image.initrdPath];
+  const kernel = ['-kernel', image.kernelPath, '-initrd', image.initrdPath ?? ''];
   const disk = `if=none,id=root,format=raw,readonly=on,file.locking=off,file=${image.rootPath}`;
   const child = spawn(
     'qemu-system-x86_64',
@@ -61,7 +61,7 @@ async function boot(serial: string): Promise<string> {
 }
 
 test('the agent is process 1 on a read-only root, with crun and the applets', async () => {
-  const console = await boot(image.manifest.root.diskSerial);
+  const console = await boot(rootDiskSerial);
   for (const stage of ['initrd', 'modules', 'root', 'agent'])
     expect(console).toContain(`coracle-boot: ${stage}\r\n`);
   const said = JSON.parse(/agent says (.*)/.exec(console)?.[1] ?? 'null');

@@ -1,20 +1,19 @@
 import { constants } from 'node:fs';
-import { copyFile, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Apt } from './apt.ts';
 import { rootDiskSerial } from './boot-protocol.ts';
 import { atomicFolder, cacheFolder, touchAndTrim } from './cache.ts';
-import { sha256File } from './digest.ts';
+import { describeImage } from './describe.ts';
 import { makeErofs } from './erofs.ts';
 import { ImageError } from './errors.ts';
 import { makeInitrd } from './initrd.ts';
 import { describeInputs, type ImageInputs } from './inputs.ts';
-import { type Kernel, readKernel } from './kernel.ts';
+import { readKernel } from './kernel.ts';
 import type { UnpackedPackage } from './libraries.ts';
 import { type Image, loadImage } from './load.ts';
 import { type Lock, readLock, writeLock } from './lock.ts';
-import { type ImageFileName, imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
-import { moduleKey } from './modules.ts';
+import { imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
 import { checkNodePin, findNode, stripNode } from './node-package.ts';
 import { fetchPinned, type PinnedInputs, pinMissing, selectPinned } from './packages.ts';
 import { type Progress, silentProgress } from './progress.ts';
@@ -142,64 +141,30 @@ async function makeImage(
     const busybox = join(packageFolder(packages, 'busybox-static'), 'bin/busybox');
     await writeFile(join(folder, 'initrd.img'), await makeInitrd(kernel, busybox, recipe.node.flags));
   });
-  const root = join(scratch, 'root');
-  const used = await progress.step('put the root filesystem together', async () => {
+  const tree = join(scratch, 'root');
+  const entries = await progress.step('put the root filesystem together', async () => {
     const stripped = join(scratch, 'node');
     await stripNode(node, stripped, signal);
-    return fillRoot(root, { recipe, node: stripped, agent: inputs.agentFolder, packages, signal });
+    const nodePackage = node.packageName;
+    return fillRoot(tree, {
+      recipe,
+      node: stripped,
+      nodePackage,
+      agent: inputs.agentFolder,
+      packages,
+      signal,
+    });
   });
-  await progress.step('make rootfs.erofs', () => makeErofs(root, join(folder, 'rootfs.erofs'), signal));
-  const manifest = await describeImage(folder, inputs, kernel, used, signal);
-  await writeFile(join(folder, manifestFileName), `${JSON.stringify(manifest, null, 2)}\n`);
+  await progress.step('make rootfs.erofs', () => makeErofs(tree, join(folder, 'rootfs.erofs'), signal));
+  const root: Manifest['root'] = {
+    file: 'rootfs.erofs',
+    filesystem: 'erofs',
+    compression: 'none',
+    diskSerial: rootDiskSerial,
+    verity: null,
+  };
+  await describeImage(folder, { inputs, kernel, root, tree, entries, signal });
   signal?.throwIfAborted();
-}
-
-async function describeImage(
-  folder: string,
-  inputs: ImageInputs,
-  kernel: Kernel,
-  usedPackages: readonly string[],
-  signal?: AbortSignal,
-): Promise<Manifest> {
-  const { recipe, pinned, node } = inputs;
-  const describeFile = async (name: ImageFileName) => {
-    const path = join(folder, name);
-    return { sizeBytes: (await stat(path)).size, sha256: await sha256File(path, signal) };
-  };
-  const debian = [pinned.kernel, ...pinned.packages.filter((one) => usedPackages.includes(one.name))];
-  const upstream = (name: string) =>
-    debian.find((one) => one.name === name)?.version.replace(/^\d+:|-[^-]*$/g, '');
-  const { crun, busybox } = { crun: upstream('crun'), busybox: upstream('busybox-static') };
-  return {
-    format: 1,
-    name: recipe.name,
-    architecture: 'x86_64',
-    inputs: inputs.digest,
-    kernel: {
-      release: kernel.release,
-      arguments: recipe.kernel.arguments,
-      filesystems: kernel.filesystems,
-      modules: kernel.modules.map((module) => moduleKey(module.path)),
-      modulesOnRequest: kernel.modulesOnRequest.map(({ module }) => moduleKey(module.path)),
-    },
-    root: { file: 'rootfs.erofs', filesystem: 'erofs', diskSerial: rootDiskSerial },
-    versions: {
-      agent: inputs.agentDigest,
-      kernel: kernel.release,
-      node: node.version,
-      ...(crun ? { crun } : {}),
-      ...(busybox ? { busybox } : {}),
-    },
-    packages: [
-      ...debian.map(({ name, version, sha256 }) => ({ source: 'debian' as const, name, version, sha256 })),
-      { source: 'npm', name: node.packageName, version: node.version, sha256: node.sha256 },
-    ],
-    files: {
-      vmlinuz: await describeFile('vmlinuz'),
-      'initrd.img': await describeFile('initrd.img'),
-      'rootfs.erofs': await describeFile('rootfs.erofs'),
-    },
-  };
 }
 
 function pinnedOf(recipe: Recipe, lock: Lock): PinnedInputs {
@@ -228,7 +193,7 @@ async function loadCached(
 }
 
 async function copyImage(from: string, to: string): Promise<void> {
-  for (const name of [...imageFileNames, manifestFileName]) {
+  for (const name of await readdir(from)) {
     await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
   }
 }

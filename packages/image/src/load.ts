@@ -3,15 +3,18 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { sha256File } from './digest.ts';
 import { ImageError } from './errors.ts';
-import { imageFileNames, type Manifest, manifestFileName, manifestSchema } from './manifest.ts';
+import { type Manifest, manifestFileName, manifestSchema } from './manifest.ts';
 
 export interface Image {
   /** Absolute path of the image's folder. */
   folder: string;
   manifest: Manifest;
+  /** What QEMU takes as -kernel. */
   kernelPath: string;
-  initrdPath: string;
-  rootPath: string;
+  /** undefined where the kernel mounts the root by itself. */
+  initrdPath: string | undefined;
+  /** The root disk; undefined where the root is the initramfs. */
+  rootPath: string | undefined;
 }
 
 export interface LoadOptions {
@@ -27,9 +30,8 @@ export interface LoadOptions {
 export async function loadImage(folder: string, options: LoadOptions = {}): Promise<Image> {
   const absolute = resolve(folder);
   const manifest = await readManifest(absolute);
-  for (const name of imageFileNames) {
+  for (const [name, wanted] of Object.entries(manifest.files)) {
     const path = join(absolute, name);
-    const wanted = manifest.files[name];
     const found = await stat(path).catch((cause) => {
       throw new ImageError('image-invalid', `the image ${absolute} has no ${name}: ${cause.message}`, {
         cause,
@@ -52,9 +54,9 @@ export async function loadImage(folder: string, options: LoadOptions = {}): Prom
   return {
     folder: absolute,
     manifest,
-    kernelPath: join(absolute, 'vmlinuz'),
-    initrdPath: join(absolute, 'initrd.img'),
-    rootPath: join(absolute, manifest.root.file),
+    kernelPath: join(absolute, manifest.kernel.file),
+    initrdPath: manifest.initrd === null ? undefined : join(absolute, manifest.initrd),
+    rootPath: manifest.root.filesystem === 'initramfs' ? undefined : join(absolute, manifest.root.file),
   };
 }
 

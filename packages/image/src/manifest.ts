@@ -1,21 +1,41 @@
 import { z } from 'zod';
 
 export const manifestFileName = 'manifest.json';
-export const imageFileNames = ['vmlinuz', 'initrd.img', 'rootfs.erofs'] as const;
+/** Every file that an image may have besides the manifest; which ones it has, the manifest says. */
+export const imageFileNames = [
+  // What QEMU and the guest read.
+  'vmlinux',
+  'vmlinuz',
+  'initrd.img',
+  'rootfs.erofs',
+  'rootfs.ext4',
+  // What people and programs read that look into an image.
+  'kernel.config',
+  'contents.json',
+  'sbom.cdx.json',
+] as const;
 export type ImageFileName = (typeof imageFileNames)[number];
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const file = z.object({ sizeBytes: z.int().nonnegative(), sha256 });
 
-/** Unknown keys are let through: a newer builder may add some without changing the format. */
+/**
+ * Unknown keys are let through: a newer builder may add some without changing the format.
+ *
+ * Format 2: an image may have no initramfs or no root disk, and other kernels (1 had vmlinuz, initrd.img, rootfs.erofs).
+ */
 export const manifestSchema = z.object({
-  format: z.literal(1),
+  format: z.literal(2),
   name: z.string(),
   architecture: z.literal('x86_64'),
   /** Digest of everything that the image was made from; the same digest means the same bits. */
   inputs: sha256,
   kernel: z.object({
     release: z.string(),
+    /** Debian's package as it is, or compiled from Debian's source with our configuration. */
+    origin: z.enum(['prebuilt', 'built']),
+    /** The file that QEMU takes. vmlinux is not compressed and is entered by PVH. */
+    file: z.enum(['vmlinux', 'vmlinuz']),
     /** Kernel command line that this image needs; whoever boots it adds the console and the like. */
     arguments: z.array(z.string()),
     /** Names out of 9p, erofs, ext4, overlay, virtiofs, xfs: what a share or disk may be mounted as. */
@@ -25,18 +45,36 @@ export const manifestSchema = z.object({
     /** Loaded only when the kernel's command line asks for them; images of older builders have none. */
     modulesOnRequest: z.array(z.string()).default([]),
   }),
-  root: z.object({
-    file: z.literal('rootfs.erofs'),
-    filesystem: z.literal('erofs'),
-    /** Serial number that the virtio disk must carry for /init to find it. */
-    diskSerial: z.string(),
-  }),
+  /** null where the kernel mounts the root by itself. */
+  initrd: z.literal('initrd.img').nullable(),
+  root: z.discriminatedUnion('filesystem', [
+    z.object({
+      filesystem: z.enum(['erofs', 'ext4']),
+      file: z.enum(['rootfs.erofs', 'rootfs.ext4']),
+      compression: z.enum(['none', 'lz4', 'lz4hc']),
+      /** Serial number that the virtio disk must carry for /init to find it. */
+      diskSerial: z.string(),
+      /** Blocks of 4096 bytes; the hash tree follows the data in the same file. null: the root is not checked. */
+      verity: z
+        .object({
+          algorithm: z.literal('sha256'),
+          rootHash: sha256,
+          /** Hex. */
+          salt: z.string(),
+          dataBlocks: z.int().positive(),
+          /** Block in which the hash tree begins. */
+          hashStartBlock: z.int().positive(),
+        })
+        .nullable(),
+    }),
+    z.object({ filesystem: z.literal('initramfs'), file: z.literal('initrd.img') }),
+  ]),
   /** Of the main parts: agent is the digest of its files, the others are upstream versions. */
   versions: z.record(z.string(), z.string()),
   packages: z.array(
     z.object({ source: z.enum(['debian', 'npm']), name: z.string(), version: z.string(), sha256 }),
   ),
-  files: z.object({ vmlinuz: file, 'initrd.img': file, 'rootfs.erofs': file }),
+  files: z.partialRecord(z.enum(imageFileNames), file),
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;

@@ -1,13 +1,26 @@
 import { chmod, copyFile, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
+/** Where something in the image is from. `builder`: written by ourselves; `agent`: our own program and its addon. */
+export type Origin =
+  | { readonly kind: 'debian' | 'npm'; readonly package: string }
+  | { readonly kind: 'agent' | 'builder' | 'recipe' };
+
+export interface TreeEntry {
+  readonly path: string;
+  readonly type: 'directory' | 'file' | 'symlink';
+  readonly origin: Origin;
+}
+
+const builder: Origin = { kind: 'builder' };
+
 /**
  * The root filesystem as it is put together in a folder of the builder. Modes are always set, never taken from
  * the umask or from the source, so that two users get the same image.
  */
 export class RootTree {
   readonly folder: string;
-  readonly #made = new Set<string>();
+  readonly #made = new Map<string, TreeEntry>();
 
   constructor(folder: string) {
     this.folder = folder;
@@ -23,39 +36,44 @@ export class RootTree {
     return this.#made.has(path);
   }
 
-  async directory(path: string, mode = 0o755): Promise<void> {
-    await mkdir(join(this.folder, path), { recursive: true });
-    await this.#parents(path);
-    await chmod(join(this.folder, path), mode);
-    this.#made.add(path);
+  /** What was made so far, sorted by path. */
+  get entries(): TreeEntry[] {
+    return [...this.#made.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
   }
 
-  async text(path: string, content: string): Promise<void> {
-    await this.#parents(path);
+  async directory(path: string, mode = 0o755, origin: Origin = builder): Promise<void> {
+    await mkdir(join(this.folder, path), { recursive: true });
+    await this.#parents(path, origin);
+    await chmod(join(this.folder, path), mode);
+    this.#made.set(path, { path, type: 'directory', origin });
+  }
+
+  async text(path: string, content: string, mode: number = 0o644, origin: Origin = builder): Promise<void> {
+    await this.#parents(path, origin);
     await writeFile(join(this.folder, path), content);
-    await this.#finish(path, 0o644);
+    await this.#finish(path, mode, origin);
   }
 
   /** Copies a file of the host; links are followed. */
-  async copy(path: string, source: string, mode: 0o644 | 0o755): Promise<void> {
-    await this.#parents(path);
+  async copy(path: string, source: string, mode: number, origin: Origin): Promise<void> {
+    await this.#parents(path, origin);
     await copyFile(source, join(this.folder, path));
-    await this.#finish(path, mode);
+    await this.#finish(path, mode, origin);
   }
 
-  async link(path: string, target: string): Promise<void> {
-    await this.#parents(path);
+  async link(path: string, target: string, origin: Origin = builder): Promise<void> {
+    await this.#parents(path, origin);
     await symlink(target, join(this.folder, path));
-    this.#made.add(path);
+    this.#made.set(path, { path, type: 'symlink', origin });
   }
 
-  async #finish(path: string, mode: number): Promise<void> {
+  async #finish(path: string, mode: number, origin: Origin): Promise<void> {
     await chmod(join(this.folder, path), mode);
-    this.#made.add(path);
+    this.#made.set(path, { path, type: 'file', origin });
   }
 
-  async #parents(path: string): Promise<void> {
+  async #parents(path: string, origin: Origin): Promise<void> {
     const parent = dirname(path);
-    if (parent !== '.' && !this.#made.has(parent)) await this.directory(parent);
+    if (parent !== '.' && !this.#made.has(parent)) await this.directory(parent, 0o755, origin);
   }
 }

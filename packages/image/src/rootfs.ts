@@ -7,7 +7,7 @@ import { isElf } from './elf.ts';
 import { ImageError } from './errors.ts';
 import { findLibraries, type UnpackedPackage } from './libraries.ts';
 import type { Recipe } from './recipe.ts';
-import { RootTree } from './root-tree.ts';
+import { RootTree, type TreeEntry } from './root-tree.ts';
 import { run } from './run.ts';
 
 /** The root is read-only: whatever the agent mounts something on must be there. */
@@ -36,6 +36,8 @@ export interface RootInputs {
   recipe: Recipe;
   /** Stripped node program on the host. */
   node: string;
+  /** The npm package that it is from. */
+  nodePackage: string;
   agent: string;
   packages: readonly UnpackedPackage[];
   signal?: AbortSignal | undefined;
@@ -43,11 +45,10 @@ export interface RootInputs {
 
 /**
  * Fills `folder` with the guest's root.
- * @returns names of the packages that something was taken from, sorted.
+ * @returns what is in it and where each thing is from, sorted by path.
  */
-export async function fillRoot(folder: string, inputs: RootInputs): Promise<string[]> {
+export async function fillRoot(folder: string, inputs: RootInputs): Promise<TreeEntry[]> {
   const tree = new RootTree(folder);
-  const used = new Set<string>();
   await tree.begin();
   await tree.directory('usr/bin');
   for (const path of mountPoints) await tree.directory(path);
@@ -56,30 +57,30 @@ export async function fillRoot(folder: string, inputs: RootInputs): Promise<stri
   for (const [path, content] of Object.entries(configuration)) await tree.text(path, content);
 
   const programs: string[] = [];
-  await tree.copy(nodePath.slice(1), inputs.node, 0o755);
+  await tree.copy(nodePath.slice(1), inputs.node, 0o755, { kind: 'npm', package: inputs.nodePackage });
   programs.push(inputs.node);
   for (const { name, files } of inputs.recipe.packages) {
     const unpacked = packageFolder(inputs.packages, name);
     for (const file of files) {
       const source = join(unpacked, file);
-      await tree.copy(mergedPath(file), source, await modeOf(source, file, name));
+      const mode = await modeOf(source, file, name);
+      await tree.copy(mergedPath(file), source, mode, { kind: 'debian', package: name });
       programs.push(source);
-      used.add(name);
     }
   }
   for (const file of await listFiles(inputs.agent)) {
     const source = join(inputs.agent, file);
-    await tree.copy(`${agentFolder.slice(1)}/${file}`, source, 0o644);
+    await tree.copy(`${agentFolder.slice(1)}/${file}`, source, 0o644, { kind: 'agent' });
     programs.push(source);
   }
   for (const library of await findLibraries(programs, inputs.packages)) {
     // The loader is named in every program by its full path; the rest is found in the multi-arch folder.
     const home = library.soname.startsWith('ld-linux') ? 'usr/lib64' : 'usr/lib/x86_64-linux-gnu';
-    await tree.copy(`${home}/${library.soname}`, library.path, 0o755);
-    used.add(library.packageName);
+    const origin = { kind: 'debian', package: library.packageName } as const;
+    await tree.copy(`${home}/${library.soname}`, library.path, 0o755, origin);
   }
   await linkApplets(tree, inputs.signal);
-  return [...used].sort();
+  return tree.entries;
 }
 
 export function packageFolder(packages: readonly UnpackedPackage[], name: string): string {
@@ -111,8 +112,9 @@ async function linkApplets(tree: RootTree, signal?: AbortSignal): Promise<void> 
   if (!tree.has(busybox)) return;
   const path = join(tree.folder, busybox);
   if (!isElf(await readFile(path))) throw new ImageError('recipe-invalid', 'bin/busybox is not a program');
+  const origin = { kind: 'debian', package: 'busybox-static' } as const;
   const applets = await run(path, ['--list'], { signal });
   for (const name of applets.split('\n').filter(Boolean)) {
-    if (!tree.has(`usr/bin/${name}`)) await tree.link(`usr/bin/${name}`, 'busybox');
+    if (!tree.has(`usr/bin/${name}`)) await tree.link(`usr/bin/${name}`, 'busybox', origin);
   }
 }

@@ -58,7 +58,8 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...['-object', `memory-backend-memfd,id=ram,size=${memory},share=on`],
     // resourcecontrol stays allowed: it would forbid sched_setaffinity, which a pinning operator needs.
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny'],
-    ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', kernelCommandLine(options)],
+    ...['-kernel', image.kernel, ...(image.initrd === undefined ? [] : ['-initrd', image.initrd])],
+    ...['-append', kernelCommandLine(options)],
     ...['-serial', `file:${escapeValue(paths.console)}`],
     ...[
       '-qmp',
@@ -66,15 +67,20 @@ export function qemuArguments(options: QemuOptions): string[] {
       '-pidfile',
       paths.pidFile,
     ],
-    // Many VMs read one image, and nobody writes it: no lock is needed on it.
-    ...[
-      '-drive',
-      `if=none,id=root,format=raw,readonly=on,file.locking=off,file=${escapeValue(image.rootfs)}`,
-    ],
-    ...['-device', `virtio-blk-pci,drive=root,serial=${rootSerial},disable-legacy=on`],
+    ...rootArguments(image),
     ...linkArguments(options),
     ...['-device', 'virtio-rng-pci,disable-legacy=on'],
     ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
+  ];
+}
+
+function rootArguments({ rootfs }: VmImage): string[] {
+  if (rootfs === undefined) return [];
+  return [
+    // Many VMs read one image, and nobody writes it: no lock is needed on it.
+    '-drive',
+    `if=none,id=root,format=raw,readonly=on,file.locking=off,file=${escapeValue(rootfs)}`,
+    ...['-device', `virtio-blk-pci,drive=root,serial=${rootSerial},disable-legacy=on`],
   ];
 }
 

@@ -6,8 +6,10 @@ import { VmError } from './errors.ts';
 export interface VmImage {
   readonly directory: string;
   readonly kernel: string;
-  readonly initrd: string;
-  readonly rootfs: string;
+  /** undefined: the kernel mounts the root by itself. */
+  readonly initrd: string | undefined;
+  /** undefined: the root is the initrd. */
+  readonly rootfs: string | undefined;
   /** Words of the kernel command line that only the image knows. */
   readonly kernelArguments: readonly string[];
   /** Stands for the kernel and initrd: a probe of KVM is good for this pair. */
@@ -19,7 +21,10 @@ export interface VmImage {
 }
 
 interface Manifest {
+  readonly initrd?: unknown;
+  readonly root?: { readonly filesystem?: unknown; readonly file?: unknown };
   readonly kernel?: {
+    readonly file?: unknown;
     readonly arguments?: unknown;
     readonly filesystems?: unknown;
     readonly modulesOnRequest?: unknown;
@@ -45,8 +50,14 @@ export function openImage(directory: string): VmImage {
     }
     return path;
   };
-  const [kernel, initrd, rootfs] = [file('vmlinuz'), file('initrd.img'), file('rootfs.erofs')];
   const manifest = readManifest(file('manifest.json'));
+  if (typeof manifest.kernel?.file !== 'string' || typeof manifest.root?.file !== 'string') {
+    throw new VmError('image-invalid', `${directory}/manifest.json is of an older builder`, { remedy });
+  }
+  const kernelName = manifest.kernel.file;
+  const kernel = file(kernelName);
+  const initrd = typeof manifest.initrd === 'string' ? file(manifest.initrd) : undefined;
+  const rootfs = manifest.root.filesystem === 'initramfs' ? undefined : file(manifest.root.file);
   const words = manifest.kernel?.arguments;
   const { filesystems, modulesOnRequest } = manifest.kernel ?? {};
   return {
@@ -55,9 +66,10 @@ export function openImage(directory: string): VmImage {
     initrd,
     rootfs,
     kernelArguments: Array.isArray(words) ? words.map(String) : [],
-    bootDigest: [kernel, initrd]
-      .map((path, i) => digestOf(manifest, ['vmlinuz', 'initrd.img'][i]!, path))
-      .join('+'),
+    bootDigest: [
+      digestOf(manifest, kernelName, kernel),
+      ...(initrd === undefined ? [] : [digestOf(manifest, 'initrd.img', initrd)]),
+    ].join('+'),
     modulesOnRequest: Array.isArray(modulesOnRequest) ? modulesOnRequest.map(String) : [],
     has9p: Array.isArray(filesystems) && filesystems.includes('9p'),
   };

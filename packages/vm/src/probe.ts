@@ -128,7 +128,8 @@ function trialArguments(image: ProbeOptions['image']): string[] {
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-machine', 'q35,usb=off,vmport=off,hpet=off,sata=off,smbus=off,smm=off,graphics=off'],
     ...['-accel', 'kvm', '-cpu', 'host', '-m', '256M', '-sandbox', 'on'],
-    ...['-kernel', image.kernel, '-initrd', image.initrd, '-serial', 'stdio'],
+    ...['-kernel', image.kernel, ...(image.initrd === undefined ? [] : ['-initrd', image.initrd])],
+    ...['-serial', 'stdio'],
     ...['-append', 'console=ttyS0 earlyprintk=ttyS0 panic=-1 reboot=t'],
   ];
 }
