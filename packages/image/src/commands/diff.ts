@@ -6,7 +6,7 @@ export const diff: Command = {
   usage: 'diff A B [--json]',
   summary: 'show what is different between two images',
   options: { '--json': 'print all differences with sizes, modes and digests' },
-  exitCodes: '0 the same, 1 different, 2 trouble',
+  exitCodes: '0 the same, 1 different, 2 trouble or wrong usage',
   failedCode: 2,
   async run(args, signal) {
     const { values, positionals } = parseCommand(args, ['A', 'B'], jsonOption);
@@ -21,11 +21,11 @@ function describe(found: ImageDiff): string[] {
   const { settings, packages, kernelOptions, imageFiles, paths } = found;
   const sections: [title: string, lines: string[]][] = [
     ['Settings', settings.map((one) => line(one, (value) => value || 'none'))],
-    ['Packages', packages.map((one) => line(one, ({ version }) => version, ['sha256']))],
+    ['Packages', packages.map((one) => line(one, ({ version }) => version, digestOf))],
     ['Kernel options', (kernelOptions ?? []).map((one) => line(one, (value) => value))],
     [
       'Files',
-      imageFiles.map((one) => line(one, ({ sizeBytes }) => formatBytes(sizeBytes), ['sha256'], growth(one))),
+      imageFiles.map((one) => line(one, ({ sizeBytes }) => formatBytes(sizeBytes), digestOf, growth(one))),
     ],
     [`In the root${rootGrowth(paths)}`, paths.map(pathLine)],
   ];
@@ -34,24 +34,27 @@ function describe(found: ImageDiff): string[] {
     .flatMap(([title, lines]) => [style('bold', title), ...lines]);
 }
 
-/** @param unseen keys whose change the text does not show */
+/** @param digest shown where the text is the same in both */
 function line<T>(
   { name, from, to }: Difference<T>,
   text: (value: T) => string,
-  unseen: readonly (keyof T)[] = [],
+  digest: (value: T) => string = () => '',
   note = '',
 ): string {
   const plain = printable(name);
-  if (from === null) return style('green', `  + ${plain}  ${printable(text(to as T))}`);
+  if (from === null) return style('green', `  + ${plain}  ${to === null ? '' : printable(text(to))}`);
   if (to === null) return style('red', `  - ${plain}  ${printable(text(from))}`);
   const [before, after] = [printable(text(from)), printable(text(to))];
   if (before !== after) return `  ~ ${plain}  ${before} → ${after}${note}`;
-  const hidden = unseen.map((key) => `${String(key)} ${from[key]} → ${to[key]}`);
-  return `  ~ ${plain}  ${before}, ${hidden.join(', ')}`;
+  return `  ~ ${plain}  ${before}, sha256 ${digest(from).slice(0, 12)} → ${digest(to).slice(0, 12)}`;
 }
 
 function growth({ from, to }: Difference<{ sizeBytes: number }>): string {
   return from && to ? ` (${formatGrowth(to.sizeBytes - from.sizeBytes)})` : '';
+}
+
+function digestOf({ sha256 }: { sha256: string }): string {
+  return sha256;
 }
 
 type Path = ImageDiff['paths'][number];
