@@ -9,7 +9,7 @@ import { makeErofs } from './erofs.ts';
 import { ImageError } from './errors.ts';
 import { makeInitrd } from './initrd.ts';
 import { describeInputs, type ImageInputs } from './inputs.ts';
-import { readKernel } from './kernel.ts';
+import { readKernel } from './kernel/kernel.ts';
 import type { UnpackedPackage } from './libraries.ts';
 import { type Image, loadImage } from './load.ts';
 import { type Lock, readLock, writeLock } from './lock.ts';

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import type { Contents, ContentsEntry } from './contents.ts';
 import { sha256File } from './digest.ts';
 import type { ImageInputs } from './inputs.ts';
-import type { Kernel } from './kernel.ts';
+import type { Kernel } from './kernel/kernel.ts';
 import { type ImageFileName, imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
-import { moduleKey } from './modules.ts';
+import { moduleKey } from './kernel/modules.ts';
 import type { TreeEntry } from './root-tree.ts';
 
 export interface Made {

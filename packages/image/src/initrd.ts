@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type CpioEntry, encodeCpio } from './cpio.ts';
 import { initScript } from './init-script.ts';
-import type { Kernel } from './kernel.ts';
-import { withoutSignature } from './module-signature.ts';
-import type { KernelModule } from './modules.ts';
+import type { Kernel } from './kernel/kernel.ts';
+import { withoutSignature } from './kernel/module-signature.ts';
+import type { KernelModule } from './kernel/modules.ts';
 
 /**
  * The initramfs: busybox, the modules and /init. It is not compressed: QEMU copies 4 MB into the guest faster

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sha256, sha256File, sha256Json } from './digest.ts';
 import { makeErofs } from './erofs.ts';
 import { makeInitrd } from './initrd.ts';
-import type { Kernel } from './kernel.ts';
+import type { Kernel } from './kernel/kernel.ts';
 import { RootTree } from './root-tree.ts';
 
 let folder: string;
