@@ -3,12 +3,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { reboot, sync } from '@coracle/sys';
 import { type Agent, createAgent } from './agent.ts';
 import { bootSteps } from './boot.ts';
+import { bootHooks, runBootHook } from './boot-hooks.ts';
 import { answersSent } from './farewell.ts';
 import { type GuestLink, openLink, type Reopenable } from './link-guest.ts';
 import { log, reasonOf, say } from './log.ts';
 
 /** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
 const READY = 'coracle-boot: ready';
+/** Said before each hook, so that one that hangs is the last thing on the console. */
+const hookLine = (name: string): string => `coracle-boot: hook ${name}`;
 const failedLine = (step: string, why: string): string => `coracle-boot: failed: ${step}: ${why}`;
 
 export async function runGuest(link: () => GuestLink, stateFolder: string): Promise<void> {
@@ -35,6 +38,14 @@ export async function runGuest(link: () => GuestLink, stateFolder: string): Prom
   await runStep('loopback', () =>
     (agent as Agent).runHelper(['/bin/busybox', 'ip', 'link', 'set', 'lo', 'up']),
   );
+  let hooks: readonly string[] = [];
+  await runStep('boot hooks', () => {
+    hooks = bootHooks();
+  });
+  for (const name of hooks) {
+    say(hookLine(name));
+    await runStep(`boot hook ${name}`, () => runBootHook(name, (agent as Agent).reaper));
+  }
   await runStep('link', () => {
     let first = true;
     opened = openLink(link(), (agent as Agent).sessions, () => {
