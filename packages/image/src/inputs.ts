@@ -6,6 +6,7 @@ import { ImageError } from './errors.ts';
 import type { NodeProgram } from './node-package.ts';
 import type { PinnedInputs } from './packages.ts';
 import type { Recipe } from './recipe.ts';
+import { describeRecipe } from './recipe-digest.ts';
 import { run } from './run.ts';
 
 export interface ImageInputs {
@@ -33,7 +34,7 @@ export async function describeInputs(
     builderDigest(),
   ]);
   const digest = sha256Json({
-    recipe,
+    recipe: await describeRecipe(recipe, signal),
     kernel: pinned.kernel.sha256,
     packages: pinned.packages.map(({ name, sha256 }) => [name, sha256]),
     node: node.sha256,

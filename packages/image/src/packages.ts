@@ -3,7 +3,7 @@ import type { Apt, Offers, PackageOffer } from './apt.ts';
 import { ImageError } from './errors.ts';
 import type { DebianPin, Lock } from './lock.ts';
 import type { Progress } from './progress.ts';
-import type { Recipe } from './recipe.ts';
+import { placeOf, type Recipe } from './recipe.ts';
 
 export interface PinnedPackage extends DebianPin {
   name: string;
@@ -66,19 +66,45 @@ export async function pinMissing(
     if (!options.updateMissing) {
       throw new ImageError(
         'package-unpinned',
-        `not in the lock file: ${names.join(', ')}; run the build with --update-missing to pin the current versions`,
+        `not in the lock file: ${names.map((name) => `${name} (${wantedBy(name, recipe, lock)})`).join(', ')}; run the build with --update-missing to pin the current versions`,
       );
     }
     const offers = await apt.offers(names, (found) => names.every((name) => found.has(name)));
+    const unknown = names.filter((name) => !offers.has(name));
+    if (unknown.length > 0) {
+      const lines = unknown.map(
+        (name) => `${wantedBy(name, recipe, lock)}: the Debian archive has no package ${name}`,
+      );
+      throw new ImageError('package-unavailable', lines.join('\n'));
+    }
     for (const name of names) {
       const current = offers.get(name)?.[0];
-      if (!current) throw new ImageError('package-unavailable', `the Debian archive has no package ${name}`);
+      if (!current) continue;
       lock.debian[name] = pinOf(current);
       options.progress.notice(`PINNED ${name} ${current.version} (it was not in the lock file)`);
     }
     changed = true;
   }
   return changed;
+}
+
+/** The place in the recipe because of which a package is needed, if only by another one. */
+function wantedBy(name: string, recipe: Recipe, lock: Lock): string {
+  if (name === recipe.kernel.package) return placeOf(recipe, 'kernel', 'package');
+  const seen = new Set<string>();
+  let users = [name];
+  while (users.length > 0) {
+    const named = users.find((user) => recipe.packages.some((one) => one.name === user));
+    if (named !== undefined) {
+      const place = placeOf(recipe, 'packages', named);
+      return named === name ? place : `${place} (${named} needs it)`;
+    }
+    for (const user of users) seen.add(user);
+    users = Object.keys(lock.debian).filter(
+      (user) => !seen.has(user) && lock.debian[user]?.depends.some((needed) => users.includes(needed)),
+    );
+  }
+  return placeOf(recipe, 'kernel', 'package');
 }
 
 /**

@@ -57,12 +57,12 @@ export async function filter(
       signal: options.signal,
     });
     let said = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       said = (said + text).slice(-4096);
     });
     // A program that ends before it has read everything says why by its exit code.
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
     const [code, signal] = (await once(child, 'close').catch((error) => {
       throw translate(error, file, args, said, options);
     })) as [number | null, NodeJS.Signals | null];
