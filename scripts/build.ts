@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process';
 import { chmod, copyFile, mkdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { build as bundle, formatMessages } from 'esbuild';
 
@@ -23,10 +23,14 @@ interface Program {
   readonly starter?: string;
   /** Arguments of node itself. */
   readonly nodeFlags?: readonly string[];
+  /** Packages that are not bundled: optional ones that the program never asks for. */
+  readonly external?: readonly string[];
+  /** Writes packages.json beside the bundle: what the image's SBOM says of the agent (packages/image). */
+  readonly listsPackages?: boolean;
 }
 
 const programs: Record<string, Program> = {
-  agent: { entry: 'packages/agent/src/main.ts', bundle: 'dist/agent/agent.js' },
+  agent: { entry: 'packages/agent/src/main.ts', bundle: 'dist/agent/agent.js', listsPackages: true },
   coracle: {
     entry: 'packages/runtime/src/main.ts',
     bundle: 'dist/coracle.js',
@@ -44,6 +48,8 @@ const programs: Record<string, Program> = {
     entry: 'packages/image/src/main.ts',
     bundle: 'dist/coracle-image.js',
     executable: 'bin/coracle-image',
+    // CycloneDX's library writes XML with it, and JSON without.
+    external: ['xmlbuilder2'],
   },
 };
 
@@ -76,6 +82,8 @@ async function buildProgram(program: Program): Promise<string[]> {
       js: `import { createRequire as coracleRequire } from 'node:module';\nconst require = coracleRequire(import.meta.url);`,
     },
     define: { 'process.env.NODE_ENV': '"production"' },
+    external: [...(program.external ?? [])],
+    metafile: true,
     logLevel: 'silent',
   }).catch(async (failure) => {
     const lines = await formatMessages(failure.errors ?? [], { kind: 'error', color: process.stderr.isTTY });
@@ -86,15 +94,50 @@ async function buildProgram(program: Program): Promise<string[]> {
   // Away from the checkout (in the guest, in an installation) this tells Node what the bundle is.
   await writeChanged(join(dirname(outfile), 'package.json'), '{ "type": "module" }\n');
   const made = [program.bundle, await copyAddon(dirname(outfile))];
+  if (program.listsPackages) {
+    const inputs = Object.values(result.metafile.outputs).flatMap((output) =>
+      Object.entries(output.inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : [])),
+    );
+    made.push(await writePackageList(dirname(outfile), basename(program.bundle), inputs));
+  }
   if (program.executable !== undefined) made.push(await writeExecutable(program, program.executable));
   if (program.starter !== undefined) made.push(await writeStarter(program.starter));
   return made;
 }
 
+/** Beside the bundle, so that it is in the digest of the agent's folder; the image builder keeps it out of the guest. */
+async function writePackageList(folder: string, bundle: string, inputs: readonly string[]): Promise<string> {
+  const packages = new Map<
+    string,
+    { name: string; version: string; license: string | null; files: string[] }
+  >();
+  const add = async (source: string, file: string) => {
+    const found = await npmPackageOf(source);
+    if (found && !packages.has(found.name)) packages.set(found.name, { ...found, files: [file] });
+  };
+  for (const input of inputs) await add(resolve(input), bundle);
+  await add(addonSource(), 'koffi.node');
+  const sorted = [...packages.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const target = join(folder, 'packages.json');
+  await writeChanged(target, `${JSON.stringify({ packages: sorted }, null, 2)}\n`);
+  return relative(root, target);
+}
+
+/** The npm package that a source is from; undefined for our own. */
+async function npmPackageOf(source: string) {
+  if (!source.includes('/node_modules/')) return undefined;
+  for (let folder = dirname(source); !folder.endsWith('/node_modules'); folder = dirname(folder)) {
+    const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => undefined);
+    const { name, version, license } = text === undefined ? {} : JSON.parse(text);
+    // A package.json without a name only says which kind of modules lie there.
+    if (name && version) return { name, version, license: license ?? null } as const;
+  }
+  return undefined;
+}
+
 /** koffi's native addon lies beside each bundle, where packages/sys/src/koffi.ts looks first. */
 async function copyAddon(folder: string): Promise<string> {
-  const fromKoffi = createRequire(createRequire(join(root, 'packages/sys/package.json')).resolve('koffi'));
-  const source = join(dirname(fromKoffi.resolve('@koromix/koffi-linux-x64')), 'linux_x64', 'koffi.node');
+  const source = addonSource();
   const target = join(folder, 'koffi.node');
   const [wanted, found] = await Promise.all([stat(source), stat(target).catch(() => undefined)]);
   if (found?.size !== wanted.size || found.mtimeMs < wanted.mtimeMs) {
@@ -104,6 +147,11 @@ async function copyAddon(folder: string): Promise<string> {
     await rename(temporary, target);
   }
   return relative(root, target);
+}
+
+function addonSource(): string {
+  const fromKoffi = createRequire(createRequire(join(root, 'packages/sys/package.json')).resolve('koffi'));
+  return join(dirname(fromKoffi.resolve('@koromix/koffi-linux-x64')), 'linux_x64', 'koffi.node');
 }
 
 /**

@@ -1,13 +1,17 @@
-/** What an image says of itself: contents.json and manifest.json. */
+/** What an image says of itself: contents.json, sbom.cdx.json and manifest.json. */
 import { lstat, readdir, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Contents, ContentsEntry } from './contents.ts';
 import { sha256File } from './digest.ts';
 import type { ImageInputs } from './inputs.ts';
 import type { Kernel } from './kernel/kernel.ts';
-import { type ImageFileName, imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
 import { moduleKey } from './kernel/modules.ts';
+import type { UnpackedPackage } from './libraries.ts';
+import { type ImageFileName, imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
+import type { PinnedPackage } from './packages.ts';
 import type { TreeEntry } from './root-tree.ts';
+import { makeSbom } from './sbom.ts';
+import { gatherSbomInputs } from './sbom-inputs.ts';
 
 export interface Made {
   inputs: ImageInputs;
@@ -16,6 +20,8 @@ export interface Made {
   /** Folder on the host from which the root filesystem was made. */
   tree: string;
   entries: readonly TreeEntry[];
+  /** Debian packages on the host, for their licences; without them the SBOM names none. */
+  packages?: readonly UnpackedPackage[];
   signal?: AbortSignal | undefined;
 }
 
@@ -23,6 +29,10 @@ export interface Made {
 export async function describeImage(folder: string, made: Made): Promise<void> {
   const contents = await describeContents(made);
   await writeFile(join(folder, 'contents.json'), json(contents));
+  await writeFile(
+    join(folder, 'sbom.cdx.json'),
+    makeSbom(await gatherSbomInputs(folder, made, usedPackages(made))),
+  );
   await writeFile(join(folder, manifestFileName), json(await describeManifest(folder, made)));
 }
 
@@ -44,7 +54,7 @@ async function describeContents({ tree, entries, signal }: Made): Promise<Conten
 }
 
 async function describeManifest(folder: string, made: Made): Promise<Manifest> {
-  const { inputs, kernel, root, entries, signal } = made;
+  const { inputs, kernel, root, signal } = made;
   const { recipe, pinned, node } = inputs;
   const files: Manifest['files'] = {};
   for (const name of await readdir(folder)) {
@@ -52,8 +62,7 @@ async function describeManifest(folder: string, made: Made): Promise<Manifest> {
     const path = join(folder, name);
     files[name] = { sizeBytes: (await lstat(path)).size, sha256: await sha256File(path, signal) };
   }
-  const used = new Set(entries.flatMap(({ origin }) => (origin.kind === 'debian' ? [origin.package] : [])));
-  const debian = [pinned.kernel, ...pinned.packages.filter((one) => used.has(one.name))];
+  const debian = [pinned.kernel, ...usedPackages(made)];
   const upstream = (name: string) =>
     debian.find((one) => one.name === name)?.version.replace(/^\d+:|-[^-]*$/g, '');
   const { crun, busybox } = { crun: upstream('crun'), busybox: upstream('busybox-static') };
@@ -86,6 +95,12 @@ async function describeManifest(folder: string, made: Made): Promise<Manifest> {
     ],
     files,
   };
+}
+
+/** Of the pinned packages those that something in the root is from, besides the kernel. */
+function usedPackages({ inputs, entries }: Made): PinnedPackage[] {
+  const used = new Set(entries.flatMap(({ origin }) => (origin.kind === 'debian' ? [origin.package] : [])));
+  return inputs.pinned.packages.filter((one) => used.has(one.name));
 }
 
 function isImageFile(name: string): name is ImageFileName {

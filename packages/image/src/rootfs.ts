@@ -1,6 +1,7 @@
 /** What is in the guest's root filesystem, and where. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { agentPackagesFileName } from './agent-packages.ts';
 import { agentFolder, nodePath } from './boot-protocol.ts';
 import { listFiles } from './digest.ts';
 import { isElf } from './elf.ts';
@@ -63,6 +64,7 @@ export async function fillRoot(folder: string, inputs: RootInputs): Promise<Tree
     ...(await addRecipeFiles(tree, inputs.recipe, (name) => packageFolder(inputs.packages, name))),
   );
   for (const file of await listFiles(inputs.agent)) {
+    if (file === agentPackagesFileName) continue;
     const source = join(inputs.agent, file);
     await tree.copy(`${agentFolder.slice(1)}/${file}`, source, 0o644, { kind: 'agent' });
     programs.push({ path: source, name: `${agentFolder}/${file}` });

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open } from 'node:fs/promises';
 import { ImageError } from './errors.ts';
@@ -12,16 +12,35 @@ export interface RunOptions {
   anyExitCode?: boolean;
 }
 
-/** The host's tools must print and sort the same for every user. */
-const environment = { ...process.env, LC_ALL: 'C', TZ: 'UTC', SOURCE_DATE_EPOCH: '0' };
+export interface Printed {
+  stdout: string;
+  stderr: string;
+}
+
+/** The host's tools must print, sort and date the same for every user; those of ext4 take 0 for "now". */
+const environment = {
+  ...process.env,
+  // Where the tools of ext4 and verity are; not in the path of plain users.
+  PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`,
+  LC_ALL: 'C',
+  TZ: 'UTC',
+  SOURCE_DATE_EPOCH: '0',
+  E2FSPROGS_FAKE_TIME: '1',
+  MKE2FS_CONFIG: '/dev/null',
+};
 
 /**
  * Runs a host program to its end and returns its stdout.
  * @throws ImageError `tool-missing`, `tool-failed` (with the last lines of stderr) or `interrupted`.
  */
-export function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+export async function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  return (await runBoth(file, args, options)).stdout;
+}
+
+/** As `run`, for programs that say on stderr alone that they failed. */
+export function runBoth(file: string, args: readonly string[], options: RunOptions = {}): Promise<Printed> {
   return new Promise((resolve, reject) => {
-    execFile(
+    const child = execFile(
       file,
       args,
       {
@@ -31,11 +50,20 @@ export function run(file: string, args: readonly string[], options: RunOptions =
         ...(options.cwd ? { cwd: options.cwd } : {}),
       },
       (error, stdout, stderr) => {
-        if (!error || (options.anyExitCode && typeof error.code === 'number')) return resolve(stdout);
-        reject(translate(error as NodeJS.ErrnoException, file, args, stderr, options));
+        if (!error || (options.anyExitCode && typeof error.code === 'number'))
+          return resolve({ stdout, stderr });
+        const translated = translate(error as NodeJS.ErrnoException, file, args, stderr, options);
+        afterExit(child, () => reject(translated));
       },
     );
   });
+}
+
+/** An abort is reported before the program has ended; what it still writes would outlive the tidying up. */
+function afterExit(child: ChildProcess, then: () => void): void {
+  const ended = child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+  if (ended) then();
+  else child.once('exit', then);
 }
 
 /**
@@ -89,10 +117,7 @@ function translate(
   if (options.signal?.aborted) return new ImageError('interrupted', `interrupted while running ${file}`);
   if (error.code === 'ENOENT') {
     const remedy = options.debianPackage ? `; install the package ${options.debianPackage}` : '';
-    return new ImageError(
-      'tool-missing',
-      `${file} is needed to build an image and is not on this machine${remedy}`,
-    );
+    return new ImageError('tool-missing', `${file} is needed and is not on this machine${remedy}`);
   }
   const ending = error.signal ? `was killed by ${error.signal}` : `failed with ${error.code}`;
   const said = stderr.trim().split('\n').slice(-6).join('\n  ');
