@@ -1,6 +1,7 @@
 /** From the packages that a recipe names to the pinned set that holds all it needs. */
 import type { Apt, Offers, PackageOffer } from './apt.ts';
 import { ImageError } from './errors.ts';
+import type { KernelOrigin } from './kernel/kernel.ts';
 import type { DebianPin, Lock } from './lock.ts';
 import type { Progress } from './progress.ts';
 import { placeOf, type Recipe } from './recipe.ts';
@@ -10,20 +11,25 @@ export interface PinnedPackage extends DebianPin {
 }
 
 export interface PinnedInputs {
+  /** The package that the kernel is in; its source, for a kernel of our own. */
   kernel: PinnedPackage;
   /** The recipe's packages and all they depend on, sorted by name. */
   packages: PinnedPackage[];
 }
 
 /** The part of the lock that a recipe uses; or, where it is not complete, the names that are missing so far. */
-export function selectPinned(recipe: Recipe, lock: Lock): PinnedInputs | { unpinned: string[] } {
+export function selectPinned(
+  recipe: Recipe,
+  lock: Lock,
+  origin: KernelOrigin = 'prebuilt',
+): PinnedInputs | { unpinned: string[] } {
   const unpinned: string[] = [];
   const pin = (name: string): PinnedPackage | undefined => {
     const found = lock.debian[name];
     if (!found) unpinned.push(name);
     return found && { name, ...found };
   };
-  const named = pin(recipe.kernel.package);
+  const named = pin(origin === 'built' ? (recipe.kernel.source ?? '') : recipe.kernel.package);
   const concrete = named && concreteKernel(named);
   const kernel = concrete === named?.name ? named : concrete && pin(concrete);
 
@@ -50,6 +56,8 @@ function concreteKernel(named: PinnedPackage): string {
 export interface PinOptions {
   /** Take the archive's current version of whatever is not pinned or no longer published. */
   updateMissing: boolean;
+  /** Which kernel is wanted; the prebuilt one unless given. */
+  kernel?: KernelOrigin;
   progress: Progress;
 }
 
@@ -61,7 +69,8 @@ export async function pinMissing(
   options: PinOptions,
 ): Promise<boolean> {
   let changed = false;
-  for (let state = selectPinned(recipe, lock); 'unpinned' in state; state = selectPinned(recipe, lock)) {
+  const select = () => selectPinned(recipe, lock, options.kernel);
+  for (let state = select(); 'unpinned' in state; state = select()) {
     const names = state.unpinned;
     if (!options.updateMissing) {
       throw new ImageError(
@@ -91,6 +100,7 @@ export async function pinMissing(
 /** The place in the recipe because of which a package is needed, if only by another one. */
 function wantedBy(name: string, recipe: Recipe, lock: Lock): string {
   if (name === recipe.kernel.package) return placeOf(recipe, 'kernel', 'package');
+  if (name === recipe.kernel.source) return placeOf(recipe, 'kernel', 'source');
   const seen = new Set<string>();
   let users = [name];
   while (users.length > 0) {

@@ -1,9 +1,8 @@
 /** What is in the guest's root filesystem, and where. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { agentPackagesFileName } from './agent-packages.ts';
-import { agentFolder, nodePath } from './boot-protocol.ts';
-import { listFiles } from './digest.ts';
+import { addAgentFiles, addAgentSnapshot } from './agent-files.ts';
+import { nodePath } from './boot-protocol.ts';
 import { isElf } from './elf.ts';
 import { ImageError } from './errors.ts';
 import { findLibraries, type Program, type UnpackedPackage } from './libraries.ts';
@@ -42,6 +41,10 @@ export interface RootInputs {
   nodePackage: string;
   agent: string;
   packages: readonly UnpackedPackage[];
+  /** Further links, by path. */
+  links?: Readonly<Record<string, string>>;
+  /** Folder for what is needed only meanwhile. */
+  scratch: string;
   signal?: AbortSignal | undefined;
 }
 
@@ -55,7 +58,7 @@ export async function fillRoot(folder: string, inputs: RootInputs): Promise<Tree
   await tree.directory('usr/bin');
   for (const path of mountPoints) await tree.directory(path);
   await tree.directory('tmp', 0o1777);
-  for (const [path, target] of Object.entries(mergedFolders)) await tree.link(path, target);
+  for (const [path, target] of Object.entries({ ...mergedFolders, ...inputs.links })) await tree.link(path, target);
   for (const [path, content] of Object.entries(configuration)) await tree.text(path, content);
 
   const programs: Program[] = [{ path: inputs.node, name: nodePath }];
@@ -63,12 +66,7 @@ export async function fillRoot(folder: string, inputs: RootInputs): Promise<Tree
   programs.push(
     ...(await addRecipeFiles(tree, inputs.recipe, (name) => packageFolder(inputs.packages, name))),
   );
-  for (const file of await listFiles(inputs.agent)) {
-    if (file === agentPackagesFileName) continue;
-    const source = join(inputs.agent, file);
-    await tree.copy(`${agentFolder.slice(1)}/${file}`, source, 0o644, { kind: 'agent' });
-    programs.push({ path: source, name: `${agentFolder}/${file}` });
-  }
+  programs.push(...(await addAgentFiles(tree, inputs.agent, inputs.recipe.node.flags)));
   for (const library of await findLibraries(programs, inputs.packages)) {
     // The loader is named in every program by its full path; the rest is found in the multi-arch folder.
     const home = library.soname.startsWith('ld-linux') ? 'usr/lib64' : 'usr/lib/x86_64-linux-gnu';
@@ -78,6 +76,7 @@ export async function fillRoot(folder: string, inputs: RootInputs): Promise<Tree
     await tree.copy(path, library.path, 0o755, { kind: 'debian', package: library.packageName });
   }
   await linkApplets(tree, inputs.signal);
+  await addAgentSnapshot(tree, inputs.agent, inputs.scratch, inputs.signal);
   return tree.entries;
 }
 

@@ -93,7 +93,7 @@ export async function findBuiltKernel(
     modules: [],
     modulesOnRequest: [],
     modulesFolder: '',
-    filesystems: builtinFilesystems(await readFile(join(folder, 'kernel.config'), 'utf8')),
+    ...describeConfig(await readFile(join(folder, 'kernel.config'), 'utf8')),
   };
 }
 
@@ -106,9 +106,16 @@ const filesystemOptions: Record<string, string> = {
   xfs: 'CONFIG_XFS_FS',
 };
 
-function builtinFilesystems(config: string): string[] {
+function describeConfig(config: string): Pick<Kernel, 'filesystems' | 'transports'> {
   const values = parseConfig(config);
-  return Object.keys(filesystemOptions).filter((name) => values.get(filesystemOptions[name] ?? '') === 'y');
+  const has = (option: string) => values.get(option) === 'y';
+  return {
+    filesystems: Object.entries(filesystemOptions).flatMap(([name, option]) => (has(option) ? [name] : [])),
+    transports: [
+      ...(has('CONFIG_VIRTIO_CONSOLE') ? (['virtio-serial'] as const) : []),
+      ...(has('CONFIG_VIRTIO_VSOCKETS') ? (['vsock'] as const) : []),
+    ],
+  };
 }
 
 /**

@@ -15,6 +15,9 @@ import {
 import { extractVmlinux, hasPvhEntry } from './vmlinux.ts';
 import type { Recipe } from '../recipe.ts';
 
+const vsockModule = 'vmw_vsock_virtio_transport';
+const vsock = ['vsock'] as const;
+
 /** Reads an unpacked Debian kernel image package. `scratch`: folder for the uncompressed kernel. */
 export async function readPrebuiltKernel(
   unpacked: string,
@@ -60,5 +63,6 @@ export async function readPrebuiltKernel(
     modulesOnRequest,
     modulesFolder,
     filesystems: reportedFilesystems.filter((name) => present.has(name)),
+    transports: ['virtio-serial', ...(all.some(({ path }) => moduleKey(path) === vsockModule) ? vsock : [])],
   };
 }
