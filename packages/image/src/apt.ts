@@ -4,6 +4,7 @@
  */
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { holdCache, noteUse } from './cache-use.ts';
 import { sha256File } from './digest.ts';
 import { ImageError } from './errors.ts';
 import type { DebianPin } from './lock.ts';
@@ -85,7 +86,10 @@ export class Apt {
   /** The .deb of a pin that was fetched before, its digest checked again. */
   async cached(pin: DebianPin): Promise<string | undefined> {
     const path = this.#path(pin);
-    return (await hasDigest(path, pin.sha256, this.#signal)) ? path : undefined;
+    await holdCache(this.#folder);
+    if (!(await hasDigest(path, pin.sha256, this.#signal))) return undefined;
+    await noteUse(path);
+    return path;
   }
 
   #path(pin: DebianPin): string {

@@ -1,7 +1,7 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { sha256File } from './digest.ts';
+import { checkFile, checkListed, type Problem } from './check-file.ts';
 import { ImageError } from './errors.ts';
 import { type Manifest, manifestFileName, manifestSchema } from './manifest.ts';
 
@@ -30,27 +30,19 @@ export interface LoadOptions {
 export async function loadImage(folder: string, options: LoadOptions = {}): Promise<Image> {
   const absolute = resolve(folder);
   const manifest = await readManifest(absolute);
+  const refuse = (problem: Problem | undefined) => {
+    if (problem) throw new ImageError('image-invalid', problem.message);
+  };
+  checkListed(manifest).forEach(refuse);
   for (const [name, wanted] of Object.entries(manifest.files)) {
-    const path = join(absolute, name);
-    const found = await stat(path).catch((cause) => {
-      throw new ImageError('image-invalid', `the image ${absolute} has no ${name}: ${cause.message}`, {
-        cause,
-      });
-    });
-    if (found.size !== wanted.sizeBytes) {
-      throw new ImageError(
-        'image-invalid',
-        `${path} has ${found.size} bytes and should have ${wanted.sizeBytes}: it was cut or changed; build the image again`,
-      );
-    }
-    if (!options.checkDigests) continue;
-    const digest = await sha256File(path, options.signal);
-    if (digest === wanted.sha256) continue;
-    throw new ImageError(
-      'image-invalid',
-      `${path} has SHA-256 ${digest} and should have ${wanted.sha256}: it was changed; build the image again`,
-    );
+    const { checkDigests = false, signal } = options;
+    refuse(await checkFile(absolute, name, wanted, { checkDigest: checkDigests, signal }));
   }
+  return describeImagePaths(absolute, manifest);
+}
+
+/** As `loadImage`, without looking at the files. */
+export function describeImagePaths(absolute: string, manifest: Manifest): Image {
   return {
     folder: absolute,
     manifest,
@@ -60,7 +52,8 @@ export async function loadImage(folder: string, options: LoadOptions = {}): Prom
   };
 }
 
-async function readManifest(folder: string): Promise<Manifest> {
+/** @throws ImageError `image-invalid` */
+export async function readManifest(folder: string): Promise<Manifest> {
   const path = join(folder, manifestFileName);
   try {
     return manifestSchema.parse(JSON.parse(await readFile(path, 'utf8')));

@@ -4,6 +4,21 @@ import { parseArgs } from 'node:util';
 import { buildImage } from '../build.ts';
 import { ImageError } from '../errors.ts';
 import { stderrProgress } from '../progress.ts';
+import type { Command } from './command.ts';
+
+export const buildCommand: Command = {
+  usage: 'build RECIPE --output DIR [--agent DIR] [--lock FILE] [--no-cache] [--update-missing] [--json]',
+  summary: 'build an image from the recipe in a folder',
+  options: {
+    '--output DIR': 'the folder to make; it appears complete or not at all',
+    '--agent DIR': 'the bundled agent; default dist/agent',
+    '--lock FILE': "default images.lock.json beside the recipe's folder",
+    '--no-cache': 'neither take the image from the cache nor keep it there',
+    '--update-missing': 'take the current version of packages that are not pinned or are gone',
+    '--json': 'print folder and manifest',
+  },
+  run: (args, signal) => build(args, signal).then(() => 0),
+};
 
 /** `coracle-image build RECIPE --output DIR`: prints the image's folder, or with --json folder and manifest. */
 export async function build(args: string[], signal: AbortSignal): Promise<void> {
