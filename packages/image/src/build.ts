@@ -95,7 +95,14 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   inputs = await describe();
   const ownKernel =
     inputs.kernel &&
-    (built ?? (await buildKernel(cache, inputs.kernel, archives.get(inputs.kernel.source.name) ?? '', progress, signal)));
+    (built ??
+      (await buildKernel(
+        cache,
+        inputs.kernel,
+        archives.get(inputs.kernel.source.name) ?? '',
+        progress,
+        signal,
+      )));
   await atomicFolder(output, (folder, scratch) =>
     makeImage({ folder, scratch, inputs, archives, kernel: ownKernel, progress, signal }),
   );

@@ -72,7 +72,17 @@ export async function makeImage(options: MakeImage): Promise<void> {
     ...(initrd || root.filesystem === 'initramfs' ? [] : rootArguments(root)),
     ...recipe.kernel.arguments,
   ];
-  await describeImage(folder, { inputs, kernel, kernelArguments, initrd, root, tree, entries, packages, signal });
+  await describeImage(folder, {
+    inputs,
+    kernel,
+    kernelArguments,
+    initrd,
+    root,
+    tree,
+    entries,
+    packages,
+    signal,
+  });
   signal?.throwIfAborted();
 }
 
@@ -121,5 +131,11 @@ async function makeRoot(
     await makeInitramfs(tree, join(folder, 'initrd.img'), signal);
     return { filesystem: 'initramfs', file: 'initrd.img' };
   }
-  return makeRootDisk(tree, folder, { ...root, filesystem: root.filesystem }, kernel.origin === 'built', signal);
+  return makeRootDisk(
+    tree,
+    folder,
+    { ...root, filesystem: root.filesystem },
+    kernel.origin === 'built',
+    signal,
+  );
 }

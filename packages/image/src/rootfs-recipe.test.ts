@@ -216,7 +216,7 @@ text = "#!/bin/sh"
     link('etc/tools', precious);
     const text = `${all}[[files]]\npath = "/etc/tools/a"\ntext = ""\n`;
     await expect(add(text)).rejects.toThrow(
-      `${folder}/image.toml:9: files.0.path: /etc/tools/a would lie in /etc/tools, which is a link`,
+      `${folder}/image.toml:9: files.0.path: /etc/tools/a would lie in /etc/tools, which is a symlink`,
     );
     expect(await listFiles(precious)).toEqual([]);
   });

@@ -58,7 +58,8 @@ export async function fillRoot(folder: string, inputs: RootInputs): Promise<Tree
   await tree.directory('usr/bin');
   for (const path of mountPoints) await tree.directory(path);
   await tree.directory('tmp', 0o1777);
-  for (const [path, target] of Object.entries({ ...mergedFolders, ...inputs.links })) await tree.link(path, target);
+  for (const [path, target] of Object.entries({ ...mergedFolders, ...inputs.links }))
+    await tree.link(path, target);
   for (const [path, content] of Object.entries(configuration)) await tree.text(path, content);
 
   const programs: Program[] = [{ path: inputs.node, name: nodePath }];

@@ -19,7 +19,16 @@ function inNamespaces(script: string): string {
     import os from 'node:os';
     const folder = ${JSON.stringify(folder)};
     ${script}`;
-  const args = ['--map-root-user', '--mount', '--uts', '--net', process.execPath, '--input-type=module', '-e', source];
+  const args = [
+    '--map-root-user',
+    '--mount',
+    '--uts',
+    '--net',
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    source,
+  ];
   return execFileSync('unshare', args, { encoding: 'utf8' });
 }
 

@@ -34,18 +34,20 @@ interface Known {
   readonly sha256: string;
 }
 
-async function digestOf(
-  { path }: ImageFile,
-  cacheDirectory: string,
-  signal?: AbortSignal,
-): Promise<string> {
+async function digestOf({ path }: ImageFile, cacheDirectory: string, signal?: AbortSignal): Promise<string> {
   const folder = join(cacheDirectory, 'digests');
   const record = join(folder, createHash('sha256').update(path).digest('hex').slice(0, 32));
   const before = identityOf(path);
   const known = readKnown(record);
   if (known?.identity === before) return known.sha256;
   const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
+  try {
+    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
+  } catch (error) {
+    // The caller's own reason, as everywhere in a start.
+    signal?.throwIfAborted();
+    throw error;
+  }
   const sha256 = hash.digest('hex');
   if (identityOf(path) === before) remember(folder, record, { identity: before, sha256 });
   return sha256;

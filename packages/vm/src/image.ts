@@ -71,8 +71,7 @@ export function openImage(directory: string): VmImage {
     describeFile(directory, name, manifest, checkedByGuest);
   const kernelFile = describe(kernel.file);
   const initrdFile = typeof manifest.initrd === 'string' ? describe(manifest.initrd) : undefined;
-  const rootFile =
-    root.filesystem === 'initramfs' ? undefined : describe(root.file, isObject(root.verity));
+  const rootFile = root.filesystem === 'initramfs' ? undefined : describe(root.file, isObject(root.verity));
   return {
     directory,
     kernel: kernelFile.path,

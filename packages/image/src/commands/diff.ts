@@ -46,7 +46,8 @@ function line<T>(
   if (to === null) return style('red', `  - ${plain}  ${printable(text(from))}`);
   const [before, after] = [printable(text(from)), printable(text(to))];
   if (before !== after) return `  ~ ${plain}  ${before} → ${after}${note}`;
-  const hidden = unseen.map((key) => `${String(key)} ${from[key]} → ${to[key]}`);
+  const [old, now] = [from, to] as [T, T];
+  const hidden = unseen.map((key) => `${String(key)} ${old[key]} → ${now[key]}`);
   return `  ~ ${plain}  ${before}, ${hidden.join(', ')}`;
 }
 

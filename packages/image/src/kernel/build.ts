@@ -160,7 +160,8 @@ export async function buildKernel(
     await writeFile(join(folder, recordName), `${JSON.stringify(record, null, 2)}\n`);
   });
   const kernel = await findBuiltKernel(cache, inputs, signal);
-  if (!kernel) throw new ImageError('input-missing', 'the kernel was removed from the cache while it was built');
+  if (!kernel)
+    throw new ImageError('input-missing', 'the kernel was removed from the cache while it was built');
   return kernel;
 }
 

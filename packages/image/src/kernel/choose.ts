@@ -28,7 +28,10 @@ export async function chooseKernel(
 ): Promise<KernelOrigin> {
   const { source, package: prebuilt } = recipe.kernel;
   if (choice === 'built' && source === undefined)
-    throw new ImageError('recipe-invalid', `${placeOf(recipe, 'kernel')}: has no source to build a kernel from`);
+    throw new ImageError(
+      'recipe-invalid',
+      `${placeOf(recipe, 'kernel')}: has no source to build a kernel from`,
+    );
   if (choice !== 'auto') return choice;
   const inputs = await ownKernelInputs(recipe, lock, signal);
   if (inputs && (await findBuiltKernel(cache, inputs, signal))) return 'built';

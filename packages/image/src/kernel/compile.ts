@@ -25,8 +25,10 @@ export async function compile(
   let made = 0;
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {
-      if (/^ {2}[A-Z]{2,} /.test(line)) update(`${(made += 1)} files`);
-      else last.push(line);
+      if (/^ {2}[A-Z]{2,} /.test(line)) {
+        made++;
+        update(`${made} files`);
+      } else last.push(line);
       last.splice(0, last.length - keptLines);
     });
   }
@@ -39,7 +41,8 @@ export async function compile(
     );
   } catch (cause) {
     if (cause instanceof ImageError) throw cause;
-    if (signal?.aborted) throw new ImageError('interrupted', 'interrupted while compiling the kernel', { cause });
+    if (signal?.aborted)
+      throw new ImageError('interrupted', 'interrupted while compiling the kernel', { cause });
     throw new ImageError('tool-missing', `make cannot be run: ${(cause as Error).message}; install make`, {
       cause,
     });

@@ -4,16 +4,10 @@ import { join } from 'node:path';
 import { listFiles } from '../digest.ts';
 import { moduleInfo } from '../elf.ts';
 import { ImageError } from '../errors.ts';
-import { type Kernel, reportedFilesystems } from './kernel.ts';
-import {
-  dependenciesOf,
-  describeModule,
-  type ModuleCatalog,
-  moduleKey,
-  orderModules,
-} from './modules.ts';
-import { extractVmlinux, hasPvhEntry } from './vmlinux.ts';
 import type { Recipe } from '../recipe.ts';
+import { type Kernel, reportedFilesystems } from './kernel.ts';
+import { dependenciesOf, describeModule, type ModuleCatalog, moduleKey, orderModules } from './modules.ts';
+import { extractVmlinux, hasPvhEntry } from './vmlinux.ts';
 
 const vsockModule = 'vmw_vsock_virtio_transport';
 const vsock = ['vsock'] as const;
