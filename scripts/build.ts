@@ -95,7 +95,9 @@ async function buildProgram(program: Program): Promise<string[]> {
     },
     define: {
       'process.env.NODE_ENV': '"production"',
-      ...(program.guestFolder === undefined ? {} : { 'import.meta.dirname': JSON.stringify(program.guestFolder) }),
+      ...(program.guestFolder === undefined
+        ? {}
+        : { 'import.meta.dirname': JSON.stringify(program.guestFolder) }),
     },
     external: [...(program.external ?? [])],
     metafile: true,
