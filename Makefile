@@ -10,7 +10,7 @@ IMAGE := out/image
 MINUTES ?= 5
 DRIVER ?= both
 
-.PHONY: help setup build image demo shell test check fuzz faults bench soak install uninstall generate clean
+.PHONY: help setup build image kernel demo shell test check fuzz faults bench soak install uninstall generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ build: setup ## bundle the programs into bin/
 image: build ## build the guest image (cached)
 	@bin/coracle-image build images/base --output $(IMAGE) --update-missing
 
+kernel: build ## compile our own kernel once (some minutes, cached); images use it from then on
+	@bin/coracle-image kernel images/base --update-missing
+
 demo: image ## run real containers in real VMs and show what happens
 	@tsx scripts/demo.ts
 
@@ -35,7 +38,7 @@ check: setup ## types, lint, unit tests: under a minute
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
-test: image ## all four tiers: unit, local, vm (clients come with a later version)
+test: kernel image ## all tiers: unit, local, vm (clients come with a later version)
 	@tsx scripts/test.ts
 
 fuzz: setup ## fuzz both decoders, all messages and the shim: SECONDS=60 for each language, ONLY=target, SEED=number

@@ -25,12 +25,21 @@ interface Program {
   readonly nodeFlags?: readonly string[];
   /** Packages that are not bundled: optional ones that the program never asks for. */
   readonly external?: readonly string[];
+  /** A CommonJS bundle that takes itself to lie in this folder. */
+  readonly guestFolder?: string;
   /** Writes packages.json beside the bundle: what the image's SBOM says of the agent (packages/image). */
   readonly listsPackages?: boolean;
 }
 
 const programs: Record<string, Program> = {
   agent: { entry: 'packages/agent/src/main.ts', bundle: 'dist/agent/agent.js', listsPackages: true },
+  // What a guest image's agent is made of: run once, while the image is built (packages/agent/src/snapshot.ts).
+  'agent-snapshot': {
+    entry: 'packages/agent/src/snapshot.ts',
+    bundle: 'dist/agent/snapshot.cjs',
+    // The addon's place in the guest: the folder of the builder is gone there.
+    guestFolder: '/opt/coracle',
+  },
   coracle: {
     entry: 'packages/runtime/src/main.ts',
     bundle: 'dist/coracle.js',
@@ -72,16 +81,24 @@ async function buildProgram(program: Program): Promise<string[]> {
     bundle: true,
     platform: 'node',
     target: 'node24',
-    format: 'esm',
+    format: program.guestFolder === undefined ? 'esm' : 'cjs',
     // Error messages and stack traces are read by people; only dead branches and comments go.
     minifySyntax: true,
     legalComments: 'eof',
     sourcemap: false,
     // Dependencies that are CommonJS call require() for Node's own modules, which ESM does not have.
     banner: {
-      js: `import { createRequire as coracleRequire } from 'node:module';\nconst require = coracleRequire(import.meta.url);`,
+      js:
+        program.guestFolder === undefined
+          ? `import { createRequire as coracleRequire } from 'node:module';\nconst require = coracleRequire(import.meta.url);`
+          : '',
     },
-    define: { 'process.env.NODE_ENV': '"production"' },
+    define: {
+      'process.env.NODE_ENV': '"production"',
+      ...(program.guestFolder === undefined
+        ? {}
+        : { 'import.meta.dirname': JSON.stringify(program.guestFolder) }),
+    },
     external: [...(program.external ?? [])],
     metafile: true,
     logLevel: 'silent',

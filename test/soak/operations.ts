@@ -120,7 +120,8 @@ export const operations: readonly Operation[] = [
       tenant.use(async (container) => {
         try {
           const process = await container.exec({
-            args: ['sleep', '2'],
+            // Long enough that only the signal ends it, on a host that is starved of CPU too.
+            args: ['sleep', '100'],
             env: guestEnv,
             signal: AbortSignal.timeout(random.between(1, 100)),
           });

@@ -39,9 +39,10 @@ export class Tenant implements AsyncDisposable {
   /** Uses the container; it is not removed while it is in use. */
   async use<T>(work: (container: Container) => Promise<T>): Promise<T> {
     const lease = await this.#current;
+    // It was waited for together with others, and one of them has replaced it meanwhile.
+    if (lease.replaced) return await this.use(work);
     if (lease.left <= 0) {
-      // Whoever comes first replaces it; what still runs there ends on its own.
-      lease.left = Number.POSITIVE_INFINITY;
+      // What still runs there ends on its own.
       this.#current = this.#make();
       lease.replaced = true;
       if (lease.users === 0) await lease.container.remove({ force: true });

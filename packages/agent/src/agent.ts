@@ -1,6 +1,5 @@
 /** Puts the parts together: the same in a guest and in the local tier. */
 import { mkdirSync } from 'node:fs';
-import { decodeWaitStatus } from '@coracle/sys';
 import { RequestServer } from '@coracle/wire';
 import { Crun } from './crun.ts';
 import { findCrun } from './crun-program.ts';
@@ -11,10 +10,12 @@ import { Reaper } from './reaper.ts';
 import { Sandbox } from './sandbox.ts';
 import { SessionHost } from './session.ts';
 import { openNull } from './stdio.ts';
+import { failureOf } from './wait-failure.ts';
 
 export interface Agent {
   readonly sandbox: Sandbox;
   readonly sessions: SessionHost;
+  readonly reaper: Reaper;
   /** Runs a helper program with nothing as its stdio. @throws Error when it fails */
   runHelper(args: readonly string[]): Promise<void>;
 }
@@ -52,6 +53,7 @@ export function createAgent({
   return {
     sandbox,
     sessions: new SessionHost(processes, server),
+    reaper,
     runHelper: (args) => runHelper(reaper, args),
   };
 }
@@ -60,12 +62,8 @@ async function runHelper(reaper: Reaper, args: readonly string[]): Promise<void>
   const stdio = openNull();
   try {
     const file = args[0] as string;
-    const status = decodeWaitStatus(await reaper.run({ file, args, env: {}, descriptors: stdio.child }));
-    if (status.kind !== 'exited' || status.code !== 0) {
-      const ending =
-        status.kind === 'exited' ? `exited with ${status.code}` : `was killed by ${status.signal}`;
-      throw new Error(`${args.join(' ')} ${ending}`);
-    }
+    const failure = failureOf(await reaper.run({ file, args, env: {}, descriptors: stdio.child }));
+    if (failure !== undefined) throw new Error(`${args.join(' ')} ${failure}`);
   } finally {
     stdio.close();
   }

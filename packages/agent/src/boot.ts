@@ -1,10 +1,10 @@
 /**
- * What pid 1 does before anything else: a table of steps. The initrd (packages/image) has mounted /dev,
- * /proc, /sys and the read-only root already; a mount that is there is left alone.
+ * What pid 1 does before anything else: a table of steps. Where the kernel mounts the root by itself there are only
+ * the root and /dev; an initramfs (packages/image) has mounted /proc and /sys too. A mount that is there is left alone.
  */
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type MountFlag, mount, setHostname, setResourceLimit } from '@coracle/sys';
+import { type MountFlag, mount, setHostname, setInterfaceUp, setResourceLimit } from '@coracle/sys';
 
 interface Mount {
   readonly target: string;
@@ -47,6 +47,7 @@ export const bootSteps: readonly Step[] = [
   ...mounts.map((one) => ({ name: `mount ${one.target}`, run: () => mountOnce(one) })),
   { name: 'device links', run: linkDevices },
   { name: 'cgroup controllers', run: enableControllers },
+  { name: 'loopback', run: () => setInterfaceUp('lo') },
   { name: 'hostname', run: () => setHostname('coracle') },
   { name: 'file limit', run: () => setResourceLimit(0, 'nofile', { soft: OPEN_FILES, hard: OPEN_FILES }) },
 ];
@@ -79,11 +80,10 @@ function enableControllers(): void {
   const controllers = readFileSync(join(root, 'cgroup.controllers'), 'utf8')
     .trim()
     .split(' ')
-    .filter(Boolean);
+    .filter(Boolean)
+    .map((controller) => `+${controller}`)
+    .join(' ');
   const tree = join(root, 'coracle');
   mkdirSync(tree, { recursive: true });
-  for (const folder of [root, tree]) {
-    for (const controller of controllers)
-      writeFileSync(join(folder, 'cgroup.subtree_control'), `+${controller}`);
-  }
+  for (const folder of [root, tree]) writeFileSync(join(folder, 'cgroup.subtree_control'), controllers);
 }

@@ -3,15 +3,21 @@ import { existsSync, readFileSync } from 'node:fs';
 import { reboot, sync } from '@coracle/sys';
 import { type Agent, createAgent } from './agent.ts';
 import { bootSteps } from './boot.ts';
+import { bootHooks, runBootHook } from './boot-hooks.ts';
 import { answersSent } from './farewell.ts';
-import { type GuestLink, openLink, type Reopenable } from './link-guest.ts';
-import { log, reasonOf, say } from './log.ts';
+import { openLink, type Reopenable } from './link-guest.ts';
+import { log, reasonOf, say, setLogLevel } from './log.ts';
+import type { GuestOptions } from './options.ts';
 
 /** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
+const BEGUN = 'coracle-boot: agent';
 const READY = 'coracle-boot: ready';
+/** Said before each hook, so that one that hangs is the last thing on the console. */
+const hookLine = (name: string): string => `coracle-boot: hook ${name}`;
 const failedLine = (step: string, why: string): string => `coracle-boot: failed: ${step}: ${why}`;
 
-export async function runGuest(link: () => GuestLink, stateFolder: string): Promise<void> {
+export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): Promise<void> {
+  say(BEGUN);
   process.on('uncaughtException', (error) =>
     powerOff(`coracle-agent: fatal: ${error.stack ?? reasonOf(error)}`),
   );
@@ -23,6 +29,7 @@ export async function runGuest(link: () => GuestLink, stateFolder: string): Prom
   // Signals alone do not keep the event loop alive, and pid 1 must not run out of work.
   setInterval(() => {}, 0x7fff_ffff);
   for (const step of bootSteps) await runStep(step.name, step.run);
+  setLogLevel(logLevel());
   let agent: Agent | undefined;
   await runStep('agent', () => {
     agent = createAgent({
@@ -32,9 +39,14 @@ export async function runGuest(link: () => GuestLink, stateFolder: string): Prom
       destroyed: () => void destroyed(agent as Agent),
     });
   });
-  await runStep('loopback', () =>
-    (agent as Agent).runHelper(['/bin/busybox', 'ip', 'link', 'set', 'lo', 'up']),
-  );
+  let hooks: readonly string[] = [];
+  await runStep('boot hooks', () => {
+    hooks = bootHooks();
+  });
+  for (const name of hooks) {
+    say(hookLine(name));
+    await runStep(`boot hook ${name}`, () => runBootHook(name, (agent as Agent).reaper));
+  }
   await runStep('link', () => {
     let first = true;
     opened = openLink(link(), (agent as Agent).sessions, () => {

@@ -12,7 +12,7 @@ import type { LocalOptions } from './options.ts';
 /** Appears in the state folder when the link can be dialled; a unix socket's file says so itself. */
 const READY = 'ready';
 
-export async function runLocal({ link, limits }: LocalOptions, stateFolder: string): Promise<void> {
+export async function runLocal({ link, limits, stateFolder }: LocalOptions): Promise<void> {
   let ending = false;
   const end = async (code: number): Promise<void> => {
     if (ending) return;

@@ -2,9 +2,10 @@
 import { runGuest } from './guest.ts';
 import { runLocal } from './local.ts';
 import { setLogLevel } from './log.ts';
-import { readOptions } from './options.ts';
+import { guestOptions, readLocalOptions } from './options.ts';
 
-const options = readOptions(process.argv.slice(2));
-setLogLevel(options.logLevel);
-if (options.local) await runLocal(options.local, options.stateFolder);
-else await runGuest(options.link, options.stateFolder);
+if (process.pid === 1) await runGuest(guestOptions);
+else {
+  setLogLevel(process.env.CORACLE_LOG);
+  await runLocal(readLocalOptions(process.argv.slice(2)));
+}

@@ -7,26 +7,34 @@ import { AGENT_LIMITS, type AgentLimits } from './limits.ts';
 import { type GuestLink, parseGuestLink } from './link-guest.ts';
 
 export interface LocalOptions {
+  /** Everything the agent keeps is below this folder. */
+  readonly stateFolder: string;
   /** As the host side dials it. */
   readonly link: LinkAddress;
   readonly limits: AgentLimits;
 }
 
-export interface AgentOptions {
+/** What pid 1 of a guest goes by. */
+export interface GuestOptions {
   /** How a guest is linked; a word that is wrong throws when the boot has come that far, where the host sees it. */
   link(): GuestLink;
-  /** Undefined in a guest. */
-  readonly local: LocalOptions | undefined;
+  /** Known once /proc is mounted. */
+  logLevel(): string | undefined;
   /** Everything the agent keeps is below this folder. */
   readonly stateFolder: string;
-  readonly logLevel: string | undefined;
 }
+
+export const guestOptions: GuestOptions = {
+  link: () => parseGuestLink(kernelArgument('coracle.link')),
+  logLevel: () => kernelArgument('coracle.log'),
+  stateFolder: '/run/coracle',
+};
 
 const USAGE =
   'usage: agent --local --link PATH|ADDRESS --state DIR [--max-processes N] [--max-exec-records N]   (without arguments only as pid 1 of a guest)';
 
 /** @throws Error with the usage for arguments that make no sense */
-export function readOptions(args: readonly string[]): AgentOptions {
+export function readLocalOptions(args: readonly string[]): LocalOptions {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -37,30 +45,18 @@ export function readOptions(args: readonly string[]): AgentOptions {
       'max-exec-records': { type: 'string', default: String(AGENT_LIMITS.maxExecRecords) },
     },
   });
-  if (values.local !== true) {
-    if (process.pid !== 1) throw new Error(`this process is not pid 1; ${USAGE}`);
-    return {
-      link: () => parseGuestLink(kernelArgument('coracle.link')),
-      local: undefined,
-      stateFolder: '/run/coracle',
-      logLevel: process.env.CORACLE_LOG ?? kernelArgument('coracle.log'),
-    };
-  }
+  if (values.local !== true) throw new Error(`this process is not pid 1 of a guest; ${USAGE}`);
   const { link, state } = values;
   if (link === undefined || state === undefined) throw new Error(`--link and --state are needed; ${USAGE}`);
   // crun runs with another working directory.
   if (!isAbsolute(state)) throw new Error('--state must be an absolute path');
   return {
-    link: () => parseGuestLink(undefined),
-    local: {
-      link: isAbsolute(link) ? { kind: 'unix', path: link } : parseLinkAddress(link, '/'),
-      limits: {
-        maxProcesses: countOf(values['max-processes']),
-        maxExecRecords: countOf(values['max-exec-records']),
-      },
-    },
+    link: isAbsolute(link) ? { kind: 'unix', path: link } : parseLinkAddress(link, '/'),
     stateFolder: state,
-    logLevel: process.env.CORACLE_LOG,
+    limits: {
+      maxProcesses: countOf(values['max-processes']),
+      maxExecRecords: countOf(values['max-exec-records']),
+    },
   };
 }
 

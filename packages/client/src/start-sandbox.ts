@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { RpcError } from '@coracle/wire';
-import { type Abortable, throwIfAborted } from './abort.ts';
+import { isRpcError, RpcError } from '@coracle/wire';
+import { type Abortable, sleep, throwIfAborted } from './abort.ts';
 import { Sandbox, type SandboxOwner } from './sandbox.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { resolveSharePath, type ShareLike, type VmDriverLike, type VmLike } from './vm.ts';
@@ -96,11 +96,14 @@ async function makeDirectory(sandboxes: string, directory: string): Promise<void
   }
 }
 
+/** QEMU takes its sockets away before it ends. From the one to the other it needs some ms, more on a busy host. */
+const ENDING_MS = 2000;
+
 /** A VM that ends while it boots is reported at once, and by what its console said. */
-async function whileVmRuns(
+export async function whileVmRuns(
   vm: VmLike,
   directory: string,
-  { bootFailure }: StartSandboxOptions,
+  { bootFailure, signal }: Pick<StartSandboxOptions, 'bootFailure' | 'signal'>,
   bind: () => Promise<void>,
 ): Promise<void> {
   const watching = new AbortController();
@@ -111,7 +114,12 @@ async function whileVmRuns(
   });
   ended.catch(() => undefined);
   try {
-    await Promise.race([bind(), ended]);
+    await Promise.race([bind(), ended]).catch(async (error) => {
+      // A link that is not there any more may be the first sign of that end, and says nothing of its reason.
+      if (isRpcError(error) && (error.code === 'not_found' || error.code === 'unavailable'))
+        await Promise.race([ended, sleep(ENDING_MS, signal)]);
+      throw error;
+    });
   } finally {
     watching.abort();
   }

@@ -14,4 +14,8 @@ export const bootFailedWord = 'failed: ';
 
 export const nodePath = '/usr/bin/node';
 export const agentFolder = '/opt/coracle';
-export const agentPath = `${agentFolder}/agent.js`;
+/** What the kernel, or the initramfs, starts as process 1: a script whose first line names Node and what it runs. */
+export const agentInitPath = `${agentFolder}/init`;
+/** The agent, loaded and compiled; an agent without a snapshot has agent.js. */
+export const agentBlobPath = `${agentFolder}/agent.blob`;
+export const agentScriptPath = `${agentFolder}/agent.js`;

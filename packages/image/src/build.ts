@@ -1,25 +1,21 @@
 import { constants } from 'node:fs';
-import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { copyFile, readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Apt } from './apt.ts';
-import { rootDiskSerial } from './boot-protocol.ts';
 import { atomicFolder, cacheFolder, touchAndTrim } from './cache.ts';
-import { describeImage } from './describe.ts';
-import { makeErofs } from './erofs.ts';
 import { ImageError } from './errors.ts';
-import { makeInitrd } from './initrd.ts';
 import { describeInputs, type ImageInputs } from './inputs.ts';
-import { readKernel } from './kernel.ts';
-import type { UnpackedPackage } from './libraries.ts';
+import { buildKernel, findBuiltKernel } from './kernel/build.ts';
+import { chooseKernel, type KernelChoice, ownKernelInputs } from './kernel/choose.ts';
+import type { Kernel, KernelOrigin } from './kernel/kernel.ts';
 import { type Image, loadImage } from './load.ts';
 import { type Lock, readLock, writeLock } from './lock.ts';
-import { imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
-import { checkNodePin, findNode, stripNode } from './node-package.ts';
-import { fetchPinned, type PinnedInputs, pinMissing, selectPinned } from './packages.ts';
+import { makeImage } from './make-image.ts';
+import { imageFileNames, manifestFileName } from './manifest.ts';
+import { checkNodePin, findNode } from './node-package.ts';
+import { fetchPinned, type PinnedInputs, type PinOptions, pinMissing, selectPinned } from './packages.ts';
 import { type Progress, silentProgress } from './progress.ts';
 import { type Recipe, readRecipe } from './recipe.ts';
-import { fillRoot, packageFolder } from './rootfs.ts';
-import { run } from './run.ts';
 
 export interface BuildOptions {
   /** Folder with image.toml. */
@@ -36,6 +32,8 @@ export interface BuildOptions {
   useCache?: boolean;
   /** Take the archive's current version of packages that are not pinned or are gone, and update the lock file. */
   updateMissing?: boolean;
+  /** Which kernel. Default: `auto`. `built` compiles it where it was not compiled before: some minutes. */
+  kernel?: KernelChoice;
   progress?: Progress;
   signal?: AbortSignal;
 }
@@ -62,12 +60,21 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   const node = await progress.step('check Node', () =>
     findNode(recipe.node.package, resolve(options.recipe), signal),
   );
+  const kernel = await chooseKernel(options.kernel ?? 'auto', recipe, lock, cache, progress, signal);
 
-  const pinOptions = { updateMissing: options.updateMissing ?? false, progress };
+  const pinOptions: PinOptions = { updateMissing: options.updateMissing ?? false, kernel, progress };
   let changed = checkNodePin(node, lock, pinOptions.updateMissing, progress);
   changed = (await pinMissing(recipe, lock, apt, pinOptions)) || changed;
   if (changed) await writeLock(lockPath, lock);
-  const describe = () => describeInputs(recipe, pinnedOf(recipe, lock), node, resolve(options.agent), signal);
+  const describe = async () =>
+    describeInputs(
+      recipe,
+      pinnedOf(recipe, lock, kernel),
+      kernel === 'built' ? await ownKernelInputs(recipe, lock, signal) : undefined,
+      node,
+      resolve(options.agent),
+      signal,
+    );
 
   let inputs = await describe();
   if (options.useCache !== false) {
@@ -81,12 +88,23 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
     }
   }
 
+  const built = inputs.kernel && (await findBuiltKernel(cache, inputs.kernel, signal));
   const archives = await progress.step('fetch packages', () =>
-    fetchAll(recipe, lock, lockPath, apt, pinOptions),
+    fetchAll(recipe, lock, lockPath, apt, pinOptions, built !== undefined),
   );
   inputs = await describe();
+  const ownKernel =
+    inputs.kernel &&
+    (built ??
+      (await buildKernel(
+        cache,
+        inputs.kernel,
+        archives.get(inputs.kernel.source.name) ?? '',
+        progress,
+        signal,
+      )));
   await atomicFolder(output, (folder, scratch) =>
-    makeImage(folder, scratch, inputs, archives, progress, signal),
+    makeImage({ folder, scratch, inputs, archives, kernel: ownKernel, progress, signal }),
   );
   if (options.useCache !== false) {
     await progress.step('keep the image in the cache', async () => {
@@ -98,17 +116,51 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   return { image: await loadImage(output), cached: false };
 }
 
+/**
+ * Compiles a recipe's own kernel into the cache, unless it is there; images are made with it from then on.
+ * @throws ImageError
+ */
+export async function buildOwnKernel(
+  options: Pick<BuildOptions, 'recipe' | 'lock' | 'cache' | 'updateMissing' | 'progress' | 'signal'>,
+): Promise<{ kernel: Kernel; cached: boolean }> {
+  const { signal, progress = silentProgress } = options;
+  const cache = resolve(options.cache ?? cacheFolder());
+  const recipe = await readRecipe(options.recipe);
+  const lockPath = options.lock ?? join(dirname(resolve(options.recipe)), 'images.lock.json');
+  const lock = await readLock(lockPath);
+  const apt = new Apt(cache, progress, signal);
+  const kernel = await chooseKernel('built', recipe, lock, cache, progress, signal);
+  const pinOptions: PinOptions = { updateMissing: options.updateMissing ?? false, kernel, progress };
+  if (await pinMissing(recipe, lock, apt, pinOptions)) await writeLock(lockPath, lock);
+  const describe = async () => {
+    const inputs = await ownKernelInputs(recipe, lock, signal);
+    if (!inputs) throw new ImageError('package-unpinned', `not in the lock file: ${recipe.kernel.source}`);
+    return inputs;
+  };
+  const found = await findBuiltKernel(cache, await describe(), signal);
+  if (found) return { kernel: found, cached: true };
+  const { archives, inputs } = await progress.step('fetch the source', async () => ({
+    archives: await fetchAll(recipe, lock, lockPath, apt, pinOptions, false, 'kernel'),
+    inputs: await describe(),
+  }));
+  const archive = archives.get(inputs.source.name) ?? '';
+  return { kernel: await buildKernel(cache, inputs, archive, progress, signal), cached: false };
+}
+
 /** Package name to .deb. A pin that is gone is replaced in the lock, which may bring in new packages. */
 async function fetchAll(
   recipe: Recipe,
   lock: Lock,
   lockPath: string,
   apt: Apt,
-  options: { updateMissing: boolean; progress: Progress },
+  options: PinOptions,
+  hasKernel: boolean,
+  only?: 'kernel',
 ): Promise<Map<string, string>> {
   for (;;) {
-    const { kernel, packages } = pinnedOf(recipe, lock);
-    const fetched = await fetchPinned([kernel, ...packages], lock, apt, options);
+    const { kernel, packages } = pinnedOf(recipe, lock, options.kernel);
+    const wanted = [...(hasKernel ? [] : [kernel]), ...(only ? [] : packages)];
+    const fetched = await fetchPinned(wanted, lock, apt, options);
     if ('archives' in fetched) return fetched.archives;
     for (const [name, pin] of fetched.replaced) lock.debian[name] = pin;
     await pinMissing(recipe, lock, apt, options);
@@ -116,59 +168,8 @@ async function fetchAll(
   }
 }
 
-async function makeImage(
-  folder: string,
-  scratch: string,
-  inputs: ImageInputs,
-  archives: ReadonlyMap<string, string>,
-  progress: Progress,
-  signal?: AbortSignal,
-): Promise<void> {
-  const { recipe, pinned, node } = inputs;
-  const unpack = async (name: string): Promise<UnpackedPackage> => {
-    const target = join(scratch, 'packages', name);
-    await mkdir(target, { recursive: true });
-    await run('dpkg-deb', ['-x', archives.get(name) ?? '', target], { signal, debianPackage: 'dpkg' });
-    return { name, folder: target };
-  };
-  const { kernelPackage, packages } = await progress.step('unpack packages', async () => ({
-    kernelPackage: await unpack(pinned.kernel.name),
-    packages: await Promise.all(pinned.packages.map((one) => unpack(one.name))),
-  }));
-  const kernel = await readKernel(kernelPackage.folder, recipe);
-  await copyFile(kernel.imagePath, join(folder, 'vmlinuz'));
-  await progress.step(`make initrd.img (${kernel.modules.length} modules)`, async () => {
-    const busybox = join(packageFolder(packages, 'busybox-static'), 'bin/busybox');
-    await writeFile(join(folder, 'initrd.img'), await makeInitrd(kernel, busybox, recipe.node.flags));
-  });
-  const tree = join(scratch, 'root');
-  const entries = await progress.step('put the root filesystem together', async () => {
-    const stripped = join(scratch, 'node');
-    await stripNode(node, stripped, signal);
-    const nodePackage = node.packageName;
-    return fillRoot(tree, {
-      recipe,
-      node: stripped,
-      nodePackage,
-      agent: inputs.agentFolder,
-      packages,
-      signal,
-    });
-  });
-  await progress.step('make rootfs.erofs', () => makeErofs(tree, join(folder, 'rootfs.erofs'), signal));
-  const root: Manifest['root'] = {
-    file: 'rootfs.erofs',
-    filesystem: 'erofs',
-    compression: 'none',
-    diskSerial: rootDiskSerial,
-    verity: null,
-  };
-  await describeImage(folder, { inputs, kernel, root, tree, entries, signal });
-  signal?.throwIfAborted();
-}
-
-function pinnedOf(recipe: Recipe, lock: Lock): PinnedInputs {
-  const pinned = selectPinned(recipe, lock);
+function pinnedOf(recipe: Recipe, lock: Lock, kernel: KernelOrigin | undefined): PinnedInputs {
+  const pinned = selectPinned(recipe, lock, kernel);
   if ('unpinned' in pinned)
     throw new ImageError('package-unpinned', `not in the lock file: ${pinned.unpinned.join(', ')}`);
   return pinned;

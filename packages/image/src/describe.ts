@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { Contents, ContentsEntry } from './contents.ts';
 import { sha256File } from './digest.ts';
 import type { ImageInputs } from './inputs.ts';
-import type { Kernel } from './kernel.ts';
+import type { Kernel } from './kernel/kernel.ts';
+import { moduleKey } from './kernel/modules.ts';
 import type { UnpackedPackage } from './libraries.ts';
 import { type ImageFileName, imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
-import { moduleKey } from './modules.ts';
 import type { PinnedPackage } from './packages.ts';
 import type { TreeEntry } from './root-tree.ts';
 import { makeSbom } from './sbom.ts';
@@ -16,6 +16,9 @@ import { gatherSbomInputs } from './sbom-inputs.ts';
 export interface Made {
   inputs: ImageInputs;
   kernel: Kernel;
+  /** What the kernel's command line must hold. */
+  kernelArguments: readonly string[];
+  initrd: Manifest['initrd'];
   root: Manifest['root'];
   /** Folder on the host from which the root filesystem was made. */
   tree: string;
@@ -54,7 +57,7 @@ async function describeContents({ tree, entries, signal }: Made): Promise<Conten
 }
 
 async function describeManifest(folder: string, made: Made): Promise<Manifest> {
-  const { inputs, kernel, root, signal } = made;
+  const { inputs, kernel, initrd, root, signal } = made;
   const { recipe, pinned, node } = inputs;
   const files: Manifest['files'] = {};
   for (const name of await readdir(folder)) {
@@ -73,14 +76,15 @@ async function describeManifest(folder: string, made: Made): Promise<Manifest> {
     inputs: inputs.digest,
     kernel: {
       release: kernel.release,
-      origin: 'prebuilt',
-      file: 'vmlinuz',
-      arguments: recipe.kernel.arguments,
+      origin: kernel.origin,
+      file: kernel.vmlinuxPath === undefined ? 'vmlinuz' : 'vmlinux',
+      arguments: [...made.kernelArguments],
       filesystems: kernel.filesystems,
+      transports: kernel.transports,
       modules: kernel.modules.map((module) => moduleKey(module.path)),
       modulesOnRequest: kernel.modulesOnRequest.map(({ module }) => moduleKey(module.path)),
     },
-    initrd: 'initrd.img',
+    initrd,
     root,
     versions: {
       agent: inputs.agentDigest,

@@ -5,9 +5,15 @@
 const sectionHeaderOffset = 0x28;
 const sectionTypeDynamic = 6;
 const dynamicNeeded = 1n;
+const machineX8664 = 62;
 
 export function isElf(bytes: Uint8Array): boolean {
   return bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
+}
+
+/** ELF that the guest's loader may be asked to load: packages also hold code for other machines, as data. */
+export function isGuestElf(bytes: Buffer): boolean {
+  return isElf(bytes) && bytes[4] === 2 && bytes[5] === 1 && bytes.readUInt16LE(0x12) === machineX8664;
 }
 
 /** Sonames in the order in which the program names them; empty for a static program. */

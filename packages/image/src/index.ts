@@ -1,6 +1,6 @@
 export type { BootStage } from './boot-protocol.ts';
 export { bootFailedWord, bootLinePrefix, bootStages, rootDiskSerial } from './boot-protocol.ts';
-export { type BuildOptions, type BuildResult, buildImage } from './build.ts';
+export { type BuildOptions, type BuildResult, buildImage, buildOwnKernel } from './build.ts';
 export { cacheFolder } from './cache.ts';
 export { type CacheEntry, listCache } from './cache-list.ts';
 export { type PruneOptions, type PruneResult, pruneCache } from './cache-prune.ts';
@@ -9,6 +9,7 @@ export type { Contents, ContentsEntry } from './contents.ts';
 export { type Difference, diffImages, type ImageDiff } from './diff.ts';
 export { ImageError, type ImageErrorCode } from './errors.ts';
 export { type BigFile, type Inspection, inspectImage, type OriginSize } from './inspect.ts';
+export type { KernelChoice } from './kernel/choose.ts';
 export { type Image, type LoadOptions, loadImage } from './load.ts';
 export { type LookOptions, listImage, readImageFile, readSbom } from './look.ts';
 export type { Manifest } from './manifest.ts';

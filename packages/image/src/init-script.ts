@@ -1,10 +1,4 @@
-import { agentPath, bootFailedWord, bootLinePrefix, nodePath, rootDiskSerial } from './boot-protocol.ts';
-
-export interface InitOptions {
-  /** Names of modules, in loading order. The initramfs has them in modprobe's folder. */
-  modules: readonly string[];
-  nodeFlags: readonly string[];
-}
+import { agentInitPath, bootFailedWord, bootLinePrefix, nodePath, rootDiskSerial } from './boot-protocol.ts';
 
 /**
  * The initramfs's /init: a script for busybox, which starts in milliseconds. It never waits for a person: what
@@ -12,11 +6,12 @@ export interface InitOptions {
  *
  * Every external command is a fork and an exec, 5 to 10 ms each under emulation. So one modprobe loads all modules,
  * in the order given (in its modules.dep those have no dependencies, for the builder has resolved them) and with them
- * those that `coracle.modules=` asks for, and the loop over the disks uses shell built-ins only. Node's start faults most of its program in: large reads ahead save it hundreds of
- * requests.
+ * those that `coracle.modules=` asks for, and the loop over the disks uses shell built-ins only. Node's start faults
+ * most of its program in: large reads ahead save it hundreds of requests.
+ *
+ * @param modules names, in loading order; the initramfs has them in modprobe's folder
  */
-export function initScript(options: InitOptions): string {
-  const agent = [nodePath, ...options.nodeFlags, agentPath].join(' ');
+export function initScript(modules: readonly string[], filesystem: 'erofs' | 'ext4'): string {
   return `#!/bin/busybox sh
 say() { echo "${bootLinePrefix}$1"; }
 fail() { say "${bootFailedWord}$1"; /bin/busybox poweroff -f; }
@@ -32,7 +27,7 @@ read -r line < /proc/cmdline
 for word in $line; do
   case $word in coracle.modules=*) requested=$requested\${word#*=},;; esac
 done
-${loadModules(options.modules)}
+${loadModules(modules)}
 
 say root
 find_root() {
@@ -52,8 +47,8 @@ until find_root; do
   [ $tries -lt 200 ] || fail 'there is no disk with the serial number ${rootDiskSerial}'
   /bin/busybox usleep 10000
 done
-/bin/busybox mount -t erofs -o ro "$disk" /root || fail "cannot mount the root filesystem on $disk"
-[ -x /root${nodePath} ] && [ -r /root${agentPath} ] || fail 'the root filesystem has no node or no agent'
+/bin/busybox mount -t ${filesystem} -o ro "$disk" /root || fail "cannot mount the root filesystem on $disk"
+[ -x /root${nodePath} ] && [ -x /root${agentInitPath} ] || fail 'the root filesystem has no node or no agent'
 for tree in /dev /proc /sys; do
   /bin/busybox mount --move $tree /root$tree || fail "cannot move $tree into the root filesystem"
 done
@@ -61,7 +56,7 @@ done
 say agent
 cd /root
 export PATH=/usr/bin
-exec /bin/busybox switch_root /root ${agent}
+exec /bin/busybox switch_root /root ${agentInitPath}
 fail 'cannot start the agent'
 `;
 }

@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type CpioEntry, encodeCpio } from './cpio.ts';
 import { initScript } from './init-script.ts';
-import type { Kernel } from './kernel.ts';
-import { withoutSignature } from './module-signature.ts';
-import type { KernelModule } from './modules.ts';
+import type { Kernel } from './kernel/kernel.ts';
+import { withoutSignature } from './kernel/module-signature.ts';
+import type { KernelModule } from './kernel/modules.ts';
 
 /**
  * The initramfs: busybox, the modules and /init. It is not compressed: QEMU copies 4 MB into the guest faster
@@ -13,7 +13,7 @@ import type { KernelModule } from './modules.ts';
 export async function makeInitrd(
   kernel: Kernel,
   busybox: string,
-  nodeFlags: readonly string[],
+  filesystem: 'erofs' | 'ext4',
 ): Promise<Buffer> {
   const onRequest = kernel.modulesOnRequest.map(({ module }) => module);
   const folder = `lib/modules/${kernel.release}`;
@@ -28,7 +28,10 @@ export async function makeInitrd(
     ...files.map((file) => `${file}:\n`),
     ...kernel.modulesOnRequest.map(({ module, dependencies }) => dependencyLine(module, dependencies)),
   ];
-  const init = initScript({ modules: files.map((file) => basename(file, '.ko')), nodeFlags });
+  const init = initScript(
+    files.map((file) => basename(file, '.ko')),
+    filesystem,
+  );
   const entries: CpioEntry[] = [
     ...['dev', 'proc', 'sys', 'root'].map((path) => ({ kind: 'directory' as const, path })),
     { kind: 'file', path: 'bin/busybox', data: await readFile(busybox), mode: 0o755 },

@@ -1,16 +1,20 @@
 /** Everything that decides the bits of an image, and its digest. */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { listFiles, sha256, sha256File, sha256Json } from './digest.ts';
 import { ImageError } from './errors.ts';
+import type { KernelInputs } from './kernel/build.ts';
 import type { NodeProgram } from './node-package.ts';
 import type { PinnedInputs } from './packages.ts';
 import type { Recipe } from './recipe.ts';
+import { describeRecipe } from './recipe-digest.ts';
 import { run } from './run.ts';
 
 export interface ImageInputs {
   recipe: Recipe;
   pinned: PinnedInputs;
+  /** For a kernel of our own. */
+  kernel: KernelInputs | undefined;
   node: NodeProgram;
   agentFolder: string;
   agentDigest: string;
@@ -23,6 +27,7 @@ export interface ImageInputs {
 export async function describeInputs(
   recipe: Recipe,
   pinned: PinnedInputs,
+  kernel: KernelInputs | undefined,
   node: NodeProgram,
   agentFolder: string,
   signal?: AbortSignal,
@@ -33,8 +38,8 @@ export async function describeInputs(
     builderDigest(),
   ]);
   const digest = sha256Json({
-    recipe,
-    kernel: pinned.kernel.sha256,
+    recipe: await describeRecipe(recipe, signal),
+    kernel: kernel?.digest ?? pinned.kernel.sha256,
     packages: pinned.packages.map(({ name, sha256 }) => [name, sha256]),
     node: node.sha256,
     agent: agentDigest,
@@ -43,6 +48,7 @@ export async function describeInputs(
   return {
     recipe,
     pinned,
+    kernel,
     node,
     agentFolder,
     agentDigest,
@@ -81,9 +87,9 @@ async function builderDigest(): Promise<string> {
   const self = import.meta.filename;
   if (!self.endsWith('.ts')) return sha256File(self);
   const folder = dirname(self);
-  const sources = (await readdir(folder))
-    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
-    .sort();
+  const sources = (await listFiles(folder)).filter(
+    (name) => name.endsWith('.ts') && !name.endsWith('.test.ts'),
+  );
   return sha256Json(
     await Promise.all(sources.map(async (name) => [name, sha256(await readFile(join(folder, name)))])),
   );

@@ -1,8 +1,9 @@
 /** Finds the shared libraries that programs need among unpacked Debian packages. */
-import { access, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { interpreter, isElf, neededLibraries } from './elf.ts';
+import { interpreter, isGuestElf, neededLibraries } from './elf.ts';
 import { ImageError } from './errors.ts';
+import { resolveInRoot } from './root-resolve.ts';
 
 export interface UnpackedPackage {
   name: string;
@@ -12,9 +13,16 @@ export interface UnpackedPackage {
 
 export interface FoundLibrary {
   soname: string;
-  /** File on the host; may be a link inside the package's folder. */
+  /** File on the host, no link. */
   path: string;
   packageName: string;
+}
+
+export interface Program {
+  /** File on the host. */
+  path: string;
+  /** As messages name it. */
+  name: string;
 }
 
 /** Where Debian 12 keeps libraries inside a package; some still carry the names from before the merge into /usr. */
@@ -28,19 +36,19 @@ const libraryFolders = [
 ];
 
 /**
- * All libraries that `programs` (host paths; what is no ELF file is passed over) need, and those that these need,
+ * All libraries that `programs` (what is no ELF file is passed over) need, and those that these need,
  * sorted by soname. The dynamic loader is among them.
  * @throws ImageError `input-missing`, naming the program and the library that no package holds.
  */
 export async function findLibraries(
-  programs: readonly string[],
+  programs: readonly Program[],
   packages: readonly UnpackedPackage[],
 ): Promise<FoundLibrary[]> {
   const found = new Map<string, FoundLibrary>();
   const queue = [...programs];
-  for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
-    const file = await readFile(path);
-    if (!isElf(file)) continue;
+  for (let program = queue.pop(); program !== undefined; program = queue.pop()) {
+    const file = await readFile(program.path);
+    if (!isGuestElf(file)) continue;
     const loader = interpreter(file)?.split('/').at(-1);
     for (const soname of [...neededLibraries(file), ...(loader ? [loader] : [])]) {
       if (found.has(soname)) continue;
@@ -48,11 +56,11 @@ export async function findLibraries(
       if (!library) {
         throw new ImageError(
           'input-missing',
-          `${path} needs the library ${soname}, which none of the recipe's packages holds; add the package with it to the recipe`,
+          `${program.name} needs the library ${soname}, which none of the recipe's packages holds; add the package with it to the recipe`,
         );
       }
       found.set(soname, library);
-      queue.push(library.path);
+      queue.push({ path: library.path, name: `${soname} of ${library.packageName}` });
     }
   }
   return [...found.values()].sort((a, b) => (a.soname < b.soname ? -1 : 1));
@@ -64,12 +72,8 @@ async function locate(
 ): Promise<FoundLibrary | undefined> {
   for (const { name, folder } of packages) {
     for (const below of libraryFolders) {
-      const path = join(folder, below, soname);
-      const there = await access(path).then(
-        () => true,
-        () => false,
-      );
-      if (there) return { soname, path, packageName: name };
+      const path = await resolveInRoot(folder, `${below}/${soname}`);
+      if (path !== undefined) return { soname, path: join(folder, path), packageName: name };
     }
   }
   return undefined;

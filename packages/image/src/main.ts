@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-import { buildCommand } from './commands/build.ts';
+import { build } from './commands/build.ts';
 import { cat } from './commands/cat.ts';
 import type { Command } from './commands/command.ts';
 import { diff } from './commands/diff.ts';
 import { inspect } from './commands/inspect.ts';
+import { kernel } from './commands/kernel.ts';
 import { list } from './commands/list.ts';
 import { lock } from './commands/lock.ts';
 import { ls } from './commands/ls.ts';
@@ -14,7 +15,7 @@ import { verify } from './commands/verify.ts';
 import { ImageError } from './errors.ts';
 
 const commands = new Map<string, Command>(
-  Object.entries({ build: buildCommand, inspect, diff, verify, ls, cat, sbom, lock, list, prune }),
+  Object.entries({ build, kernel, inspect, diff, verify, ls, cat, sbom, lock, list, prune }),
 );
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-image ${command.usage}`).join('\n       ')}

@@ -40,10 +40,12 @@ export const manifestSchema = z.object({
     arguments: z.array(z.string()),
     /** Names out of 9p, erofs, ext4, overlay, virtiofs, xfs: what a share or disk may be mounted as. */
     filesystems: z.array(z.string()),
-    /** Loaded by /init, in this order. */
+    /** What the link may go over; for vsock a kernel with modules wants `coracle.modules=vmw_vsock_virtio_transport`. */
+    transports: z.array(z.enum(['virtio-serial', 'vsock'])),
+    /** Loaded by /init, in this order. A kernel of our own has none. */
     modules: z.array(z.string()),
-    /** Loaded only when the kernel's command line asks for them; images of older builders have none. */
-    modulesOnRequest: z.array(z.string()).default([]),
+    /** Loaded only when the kernel's command line asks for them. */
+    modulesOnRequest: z.array(z.string()),
   }),
   /** null where the kernel mounts the root by itself. */
   initrd: z.literal('initrd.img').nullable(),
@@ -52,6 +54,11 @@ export const manifestSchema = z.object({
       filesystem: z.enum(['erofs', 'ext4']),
       file: z.enum(['rootfs.erofs', 'rootfs.ext4']),
       compression: z.enum(['none', 'lz4', 'lz4hc']),
+      /**
+       * How the guest reads it. pmem: mapped from the host's page cache, which all VMs share, without a copy (the file is
+       * a multiple of 2 MiB); virtio-blk: as a disk.
+       */
+      device: z.enum(['pmem', 'virtio-blk']),
       /** Serial number that the virtio disk must carry for /init to find it. */
       diskSerial: z.string(),
       /** Blocks of 4096 bytes; the hash tree follows the data in the same file. null: the root is not checked. */

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { parseDepends, parseOffers } from './apt.ts';
+import { type Apt, parseDepends, parseOffers } from './apt.ts';
 import type { Lock } from './lock.ts';
-import { selectPinned } from './packages.ts';
+import { pinMissing, selectPinned } from './packages.ts';
+import { silentProgress } from './progress.ts';
 import { parseRecipe } from './recipe.ts';
 
 const recipe = parseRecipe(
@@ -68,4 +69,32 @@ test('parseOffers reads what apt-cache show prints and leaves out what is not in
 
 test('parseDepends takes the first of alternatives, and names once', () => {
   expect(parseDepends('libc6 (>= 2.36), awk:any | mawk, libc6 (<< 3), , ')).toEqual(['awk', 'libc6']);
+});
+
+describe('a package that does not exist', () => {
+  const emptyArchive = { offers: async () => new Map() } as unknown as Apt;
+  const messageOf = (lock: Lock, updateMissing: boolean) =>
+    pinMissing(recipe, lock, emptyArchive, { updateMissing, progress: silentProgress }).catch(
+      (e) => e.message,
+    );
+
+  test('is named with the line that names it', async () => {
+    expect(await messageOf(lockOf({}), true)).toBe(
+      'image.toml:3: kernel.package: the Debian archive has no package linux-image-cloud-amd64\n' +
+        'image.toml:6: packages.0.name: the Debian archive has no package crun',
+    );
+  });
+
+  test('or with the line of the package that needs it', async () => {
+    const lock = lockOf({ 'linux-image-cloud-amd64': [], crun: ['libyajl2'], libyajl2: ['libnone'] });
+    expect(await messageOf(lock, true)).toBe(
+      'image.toml:6: packages.0.name (crun needs it): the Debian archive has no package libnone',
+    );
+  });
+
+  test('is looked for only when the lock may change', async () => {
+    expect(await messageOf(lockOf({ 'linux-image-cloud-amd64': [] }), false)).toBe(
+      'not in the lock file: crun (image.toml:6: packages.0.name); run the build with --update-missing to pin the current versions',
+    );
+  });
 });

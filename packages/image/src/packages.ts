@@ -1,29 +1,35 @@
 /** From the packages that a recipe names to the pinned set that holds all it needs. */
 import type { Apt, Offers, PackageOffer } from './apt.ts';
 import { ImageError } from './errors.ts';
+import type { KernelOrigin } from './kernel/kernel.ts';
 import type { DebianPin, Lock } from './lock.ts';
 import type { Progress } from './progress.ts';
-import type { Recipe } from './recipe.ts';
+import { placeOf, type Recipe } from './recipe.ts';
 
 export interface PinnedPackage extends DebianPin {
   name: string;
 }
 
 export interface PinnedInputs {
+  /** The package that the kernel is in; its source, for a kernel of our own. */
   kernel: PinnedPackage;
   /** The recipe's packages and all they depend on, sorted by name. */
   packages: PinnedPackage[];
 }
 
 /** The part of the lock that a recipe uses; or, where it is not complete, the names that are missing so far. */
-export function selectPinned(recipe: Recipe, lock: Lock): PinnedInputs | { unpinned: string[] } {
+export function selectPinned(
+  recipe: Recipe,
+  lock: Lock,
+  origin: KernelOrigin = 'prebuilt',
+): PinnedInputs | { unpinned: string[] } {
   const unpinned: string[] = [];
   const pin = (name: string): PinnedPackage | undefined => {
     const found = lock.debian[name];
     if (!found) unpinned.push(name);
     return found && { name, ...found };
   };
-  const named = pin(recipe.kernel.package);
+  const named = pin(origin === 'built' ? (recipe.kernel.source ?? '') : recipe.kernel.package);
   const concrete = named && concreteKernel(named);
   const kernel = concrete === named?.name ? named : concrete && pin(concrete);
 
@@ -50,6 +56,8 @@ function concreteKernel(named: PinnedPackage): string {
 export interface PinOptions {
   /** Take the archive's current version of whatever is not pinned or no longer published. */
   updateMissing: boolean;
+  /** Which kernel is wanted; the prebuilt one unless given. */
+  kernel?: KernelOrigin;
   progress: Progress;
 }
 
@@ -61,24 +69,52 @@ export async function pinMissing(
   options: PinOptions,
 ): Promise<boolean> {
   let changed = false;
-  for (let state = selectPinned(recipe, lock); 'unpinned' in state; state = selectPinned(recipe, lock)) {
+  const select = () => selectPinned(recipe, lock, options.kernel);
+  for (let state = select(); 'unpinned' in state; state = select()) {
     const names = state.unpinned;
     if (!options.updateMissing) {
       throw new ImageError(
         'package-unpinned',
-        `not in the lock file: ${names.join(', ')}; run the build with --update-missing to pin the current versions`,
+        `not in the lock file: ${names.map((name) => `${name} (${wantedBy(name, recipe, lock)})`).join(', ')}; run the build with --update-missing to pin the current versions`,
       );
     }
     const offers = await apt.offers(names, (found) => names.every((name) => found.has(name)));
+    const unknown = names.filter((name) => !offers.has(name));
+    if (unknown.length > 0) {
+      const lines = unknown.map(
+        (name) => `${wantedBy(name, recipe, lock)}: the Debian archive has no package ${name}`,
+      );
+      throw new ImageError('package-unavailable', lines.join('\n'));
+    }
     for (const name of names) {
       const current = offers.get(name)?.[0];
-      if (!current) throw new ImageError('package-unavailable', `the Debian archive has no package ${name}`);
+      if (!current) continue;
       lock.debian[name] = pinOf(current);
       options.progress.notice(`PINNED ${name} ${current.version} (it was not in the lock file)`);
     }
     changed = true;
   }
   return changed;
+}
+
+/** The place in the recipe because of which a package is needed, if only by another one. */
+function wantedBy(name: string, recipe: Recipe, lock: Lock): string {
+  if (name === recipe.kernel.package) return placeOf(recipe, 'kernel', 'package');
+  if (name === recipe.kernel.source) return placeOf(recipe, 'kernel', 'source');
+  const seen = new Set<string>();
+  let users = [name];
+  while (users.length > 0) {
+    const named = users.find((user) => recipe.packages.some((one) => one.name === user));
+    if (named !== undefined) {
+      const place = placeOf(recipe, 'packages', named);
+      return named === name ? place : `${place} (${named} needs it)`;
+    }
+    for (const user of users) seen.add(user);
+    users = Object.keys(lock.debian).filter(
+      (user) => !seen.has(user) && lock.debian[user]?.depends.some((needed) => users.includes(needed)),
+    );
+  }
+  return placeOf(recipe, 'kernel', 'package');
 }
 
 /**

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { Apt } from './apt.ts';
 import { cacheFolder } from './cache.ts';
 import { ImageError } from './errors.ts';
+import type { KernelOrigin } from './kernel/kernel.ts';
 import { type Lock, readLock, writeLock } from './lock.ts';
 import { checkNodePin, findNode } from './node-package.ts';
 import { pinMissing, selectPinned } from './packages.ts';
@@ -49,7 +50,7 @@ export async function refreshLock(
 
   const fresh: Lock = { format: 1, debian: {}, npm: {} };
   const pinOptions = { updateMissing: true, progress: { ...progress, notice: () => {} } };
-  await pinMissing(recipe, fresh, apt, pinOptions);
+  for (const kernel of kernelsOf(recipe)) await pinMissing(recipe, fresh, apt, { ...pinOptions, kernel });
   const node = await findNode(recipe.node.package, folder, signal);
   // Against the old pin first: the same version must still have the same digest.
   checkNodePin(node, structuredClone(old), true, pinOptions.progress);
@@ -108,8 +109,15 @@ async function unneeded(recipe: Recipe, folder: string, old: Lock, merged: Lock)
 
 /** Names in the lock that a recipe needs; undefined where some are not pinned, for those lead to others. */
 function usedNames(recipe: Recipe, lock: Lock): Set<string> | undefined {
-  const selected = selectPinned(recipe, lock);
-  if ('unpinned' in selected) return undefined;
-  const { kernel, packages } = selected;
-  return new Set([recipe.kernel.package, kernel.name, ...packages.map((one) => one.name)]);
+  const names = new Set([recipe.kernel.package]);
+  for (const origin of kernelsOf(recipe)) {
+    const selected = selectPinned(recipe, lock, origin);
+    if ('unpinned' in selected) return undefined;
+    for (const { name } of [selected.kernel, ...selected.packages]) names.add(name);
+  }
+  return names;
+}
+
+function kernelsOf({ kernel }: Recipe): KernelOrigin[] {
+  return kernel.source === undefined ? ['prebuilt'] : ['prebuilt', 'built'];
 }

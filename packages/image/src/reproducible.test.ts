@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sha256, sha256File, sha256Json } from './digest.ts';
 import { makeErofs } from './erofs.ts';
 import { makeInitrd } from './initrd.ts';
-import type { Kernel } from './kernel.ts';
+import type { Kernel } from './kernel/kernel.ts';
 import { RootTree } from './root-tree.ts';
 
 let folder: string;
@@ -49,14 +49,18 @@ async function initrdDigest(name: string, mtime: Date): Promise<string> {
   }
   const module = (path: string) => ({ path, depends: [], softDependsBefore: [] });
   const kernel: Kernel = {
+    origin: 'prebuilt',
     release: '6.1',
-    imagePath: '',
+    vmlinuxPath: undefined,
+    vmlinuzPath: '',
+    configPath: '',
     modules: [module('kernel/b.ko'), module('kernel/a.ko')],
     modulesOnRequest: [{ module: module('kernel/c.ko'), dependencies: [module('kernel/a.ko')] }],
     modulesFolder: base,
     filesystems: [],
+    transports: [],
   };
-  return sha256(await makeInitrd(kernel, join(base, 'busybox'), []));
+  return sha256(await makeInitrd(kernel, join(base, 'busybox'), 'erofs'));
 }
 
 test('initrd.img', async () => {

@@ -1,14 +1,14 @@
 /** What is in the guest's root filesystem, and where. */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { agentPackagesFileName } from './agent-packages.ts';
-import { agentFolder, nodePath } from './boot-protocol.ts';
-import { listFiles } from './digest.ts';
+import { addAgentFiles, addAgentSnapshot } from './agent-files.ts';
+import { nodePath } from './boot-protocol.ts';
 import { isElf } from './elf.ts';
 import { ImageError } from './errors.ts';
-import { findLibraries, type UnpackedPackage } from './libraries.ts';
+import { findLibraries, type Program, type UnpackedPackage } from './libraries.ts';
 import type { Recipe } from './recipe.ts';
 import { RootTree, type TreeEntry } from './root-tree.ts';
+import { addRecipeFiles } from './rootfs-recipe.ts';
 import { run } from './run.ts';
 
 /** The root is read-only: whatever the agent mounts something on must be there. */
@@ -41,6 +41,10 @@ export interface RootInputs {
   nodePackage: string;
   agent: string;
   packages: readonly UnpackedPackage[];
+  /** Further links, by path. */
+  links?: Readonly<Record<string, string>>;
+  /** Folder for what is needed only meanwhile. */
+  scratch: string;
   signal?: AbortSignal | undefined;
 }
 
@@ -54,34 +58,26 @@ export async function fillRoot(folder: string, inputs: RootInputs): Promise<Tree
   await tree.directory('usr/bin');
   for (const path of mountPoints) await tree.directory(path);
   await tree.directory('tmp', 0o1777);
-  for (const [path, target] of Object.entries(mergedFolders)) await tree.link(path, target);
+  for (const [path, target] of Object.entries({ ...mergedFolders, ...inputs.links }))
+    await tree.link(path, target);
   for (const [path, content] of Object.entries(configuration)) await tree.text(path, content);
 
-  const programs: string[] = [];
+  const programs: Program[] = [{ path: inputs.node, name: nodePath }];
   await tree.copy(nodePath.slice(1), inputs.node, 0o755, { kind: 'npm', package: inputs.nodePackage });
-  programs.push(inputs.node);
-  for (const { name, files } of inputs.recipe.packages) {
-    const unpacked = packageFolder(inputs.packages, name);
-    for (const file of files) {
-      const source = join(unpacked, file);
-      const mode = await modeOf(source, file, name);
-      await tree.copy(mergedPath(file), source, mode, { kind: 'debian', package: name });
-      programs.push(source);
-    }
-  }
-  for (const file of await listFiles(inputs.agent)) {
-    if (file === agentPackagesFileName) continue;
-    const source = join(inputs.agent, file);
-    await tree.copy(`${agentFolder.slice(1)}/${file}`, source, 0o644, { kind: 'agent' });
-    programs.push(source);
-  }
+  programs.push(
+    ...(await addRecipeFiles(tree, inputs.recipe, (name) => packageFolder(inputs.packages, name))),
+  );
+  programs.push(...(await addAgentFiles(tree, inputs.agent, inputs.recipe.node.flags)));
   for (const library of await findLibraries(programs, inputs.packages)) {
     // The loader is named in every program by its full path; the rest is found in the multi-arch folder.
     const home = library.soname.startsWith('ld-linux') ? 'usr/lib64' : 'usr/lib/x86_64-linux-gnu';
-    const origin = { kind: 'debian', package: library.packageName } as const;
-    await tree.copy(`${home}/${library.soname}`, library.path, 0o755, origin);
+    const path = `${home}/${library.soname}`;
+    // The recipe may have put one there itself, as a link perhaps.
+    if (tree.has(path)) continue;
+    await tree.copy(path, library.path, 0o755, { kind: 'debian', package: library.packageName });
   }
   await linkApplets(tree, inputs.signal);
+  await addAgentSnapshot(tree, inputs.agent, inputs.scratch, inputs.signal);
   return tree.entries;
 }
 
@@ -89,23 +85,6 @@ export function packageFolder(packages: readonly UnpackedPackage[], name: string
   const found = packages.find((one) => one.name === name);
   if (!found) throw new ImageError('package-unpinned', `the package ${name} was not fetched`);
   return found.folder;
-}
-
-/** Packages may still say bin/x where the image has usr/bin/x. */
-function mergedPath(path: string): string {
-  return path.replace(/^(usr\/)?s?bin\//, 'usr/bin/').replace(/^(lib|lib64)\//, 'usr/$1/');
-}
-
-async function modeOf(source: string, file: string, packageName: string): Promise<0o644 | 0o755> {
-  try {
-    const found = await stat(source);
-    if (!found.isFile())
-      throw new ImageError('recipe-invalid', `${file} of ${packageName} is not a plain file`);
-    return found.mode & 0o100 ? 0o755 : 0o644;
-  } catch (cause) {
-    if (cause instanceof ImageError) throw cause;
-    throw new ImageError('recipe-invalid', `the package ${packageName} holds no file ${file}`, { cause });
-  }
 }
 
 /** A link for each busybox applet whose name is not taken by a real program. */

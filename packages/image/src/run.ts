@@ -1,4 +1,6 @@
-import { type ChildProcess, execFile } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { open } from 'node:fs/promises';
 import { ImageError } from './errors.ts';
 
 export interface RunOptions {
@@ -62,6 +64,47 @@ function afterExit(child: ChildProcess, then: () => void): void {
   const ended = child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
   if (ended) then();
   else child.once('exit', then);
+}
+
+/**
+ * Runs a host program on `input` and writes its stdout to the file `output`.
+ * @throws ImageError as `run`
+ */
+export async function filter(
+  file: string,
+  args: readonly string[],
+  input: Uint8Array,
+  output: string,
+  options: RunOptions = {},
+): Promise<void> {
+  const target = await open(output, 'w');
+  try {
+    const child = spawn(file, args, {
+      env: environment,
+      stdio: ['pipe', target.fd, 'pipe'],
+      signal: options.signal,
+    });
+    let said = '';
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      said = (said + text).slice(-4096);
+    });
+    // A program that ends before it has read everything says why by its exit code.
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
+    const [code, signal] = (await once(child, 'close').catch((error) => {
+      throw translate(error, file, args, said, options);
+    })) as [number | null, NodeJS.Signals | null];
+    if (code === 0) return;
+    throw translate(
+      Object.assign(new Error(`${file} failed`), { code: String(code), signal }),
+      file,
+      args,
+      said,
+      options,
+    );
+  } finally {
+    await target.close();
+  }
 }
 
 function translate(

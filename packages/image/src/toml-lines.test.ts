@@ -33,3 +33,20 @@ test.each([
 ])('%j stands on line %i', (path, line) => {
   expect(lineOfKey(text, path)).toBe(line);
 });
+
+test.each(['"""', "'''"])('lines of a string in %s are no keys', (quotes) => {
+  const hooks = [
+    '[[hooks]]',
+    'name = "a" # """',
+    `text = ${quotes}#!/bin/sh`,
+    'name=1',
+    '[[hooks]]',
+    `${quotes} # the end`,
+    '[[hooks]]',
+    `text = ${quotes}one line${quotes}`,
+    'name = "b"',
+  ].join('\n');
+  expect(lineOfKey(hooks, ['hooks', 0, 'name'])).toBe(2);
+  expect(lineOfKey(hooks, ['hooks', 1])).toBe(7);
+  expect(lineOfKey(hooks, ['hooks', 1, 'name'])).toBe(9);
+});

@@ -21,12 +21,17 @@ function keyLines(text: string): Map<string, number> {
   const lines = new Map<string, number>();
   const counts = new Map<string, number>();
   let table: string[] = [];
+  let openQuotes: string | undefined;
   const note = (path: string[], line: number) => {
     const key = path.join('\0');
     if (!lines.has(key)) lines.set(key, line);
   };
   text.split('\n').forEach((content, index) => {
     const line = index + 1;
+    // A script in a string of several lines has lines that look like keys and headers.
+    const inString = openQuotes !== undefined;
+    openQuotes = quotesOpenAfter(content, openQuotes);
+    if (inString) return;
     const opened = header.exec(content);
     if (opened) {
       table = splitKey(opened[2] ?? '');
@@ -44,6 +49,30 @@ function keyLines(text: string): Map<string, number> {
     if (assigned) note([...table, ...splitKey(assigned[1] ?? '')], line);
   });
   return lines;
+}
+
+// In this order: an escaped pair, then the quotes of several lines, then those of one, then a comment.
+const token = /\\.|"""|'''|"(?:[^"\\]|\\.)*"|'[^']*'|#/gs;
+
+/** The quotes (`"""` or `'''`) of a string that goes on after this line. */
+function quotesOpenAfter(line: string, open: string | undefined): string | undefined {
+  let rest = line;
+  let quotes = open;
+  for (;;) {
+    if (quotes !== undefined) {
+      // A literal string has no escapes.
+      const end = quotes === "'''" ? /'''/.exec(rest) : /^(?:[^"\\]|\\.|"(?!""))*"""/s.exec(rest);
+      if (!end) return quotes;
+      rest = rest.slice(end.index + end[0].length);
+      quotes = undefined;
+    }
+    token.lastIndex = 0;
+    let found = token.exec(rest);
+    while (found && found[0] !== '"""' && found[0] !== "'''" && found[0] !== '#') found = token.exec(rest);
+    if (!found || found[0] === '#') return undefined;
+    quotes = found[0];
+    rest = rest.slice(found.index + 3);
+  }
 }
 
 function splitKey(key: string): string[] {

@@ -11,6 +11,7 @@ export {
   setPipeSize,
   write,
 } from './fd.ts';
+export { setInterfaceUp } from './interface.ts';
 export {
   formatLinkAddress,
   hybridListenPath,

@@ -6,6 +6,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { setRealTime } from './clock.ts';
+import { setInterfaceUp } from './interface.ts';
 import { mount, unmount } from './mount.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'coracle-mount-'));
@@ -18,7 +19,16 @@ function inNamespaces(script: string): string {
     import os from 'node:os';
     const folder = ${JSON.stringify(folder)};
     ${script}`;
-  const args = ['--map-root-user', '--mount', '--uts', process.execPath, '--input-type=module', '-e', source];
+  const args = [
+    '--map-root-user',
+    '--mount',
+    '--uts',
+    '--net',
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    source,
+  ];
   return execFileSync('unshare', args, { encoding: 'utf8' });
 }
 
@@ -63,5 +73,20 @@ describe('the machine', () => {
 
   it('refuses a time that is none', () => {
     expect(() => setRealTime(-1n)).toThrow(/clock_settime on the wall clock failed: .*(EINVAL|EPERM)/);
+  });
+});
+
+describe('setInterfaceUp', () => {
+  it('switches an interface on, and says which is missing', () => {
+    const output = inNamespaces(`
+      const flags = () => Number(fs.readFileSync('/proc/net/dev').includes('lo:')) && os.networkInterfaces().lo;
+      console.log(flags() === undefined);
+      sys.setInterfaceUp('lo');
+      console.log(os.networkInterfaces().lo[0].address);
+      try { sys.setInterfaceUp('eth7'); } catch (error) { console.log(error.code, error.message); }`);
+    expect(output.trim().split('\n')).toEqual(['true', '127.0.0.1', expect.stringMatching(/^ENODEV .*eth7/)]);
+  });
+  it('is what this test does in a network namespace of its own', () => {
+    expect(() => setInterfaceUp('no-such-interface-of-a-very-long-name')).toThrow(/ENODEV|no such device/i);
   });
 });

@@ -1,7 +1,7 @@
 /**
- * How far a guest came, read from its console: the firmware and the kernel's loader announce
- * themselves, the initrd prints `coracle-boot: <stage>` as each stage begins, and `coracle-boot: failed: <why>` when it
- * gives up (packages/image).
+ * How far a guest came, read from its console: the firmware and the kernel's loader announce themselves; an initrd, if
+ * there is one, and the agent print `coracle-boot: <stage>` as each stage begins, and `coracle-boot: failed: <why>` when
+ * they give up (packages/image, packages/agent). A kernel that mounts the root by itself says only what goes wrong.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { vmPaths } from './directory.ts';
@@ -45,17 +45,28 @@ export function bootReport(directory: string): BootReport {
 export function parseConsole(console: string): Pick<BootReport, 'stage' | 'failure' | 'consoleLines'> {
   const text = plainText(console);
   const seen = (stage: BootStage) =>
-    stage === 'firmware'
-      ? text.includes('SeaBIOS')
-      : stage === 'kernel'
-        ? text.includes('Booting from ROM') || text.includes('Linux version')
-        : text.includes(`${stageMarker}${stage}`);
+    text.includes(`${stageMarker}${stage}`) || (signs[stage]?.test(text) ?? false);
   return {
     stage: bootStages.findLast(seen),
-    failure: /coracle-boot: failed: (.*)/.exec(text)?.[1],
+    failure: failures.map((pattern) => pattern.exec(text)?.[1]).find((reason) => reason !== undefined),
     consoleLines: lastLines(text),
   };
 }
+
+const signs: Partial<Record<BootStage, RegExp>> = {
+  firmware: /SeaBIOS/,
+  kernel: /Booting from ROM|Linux version/,
+  root: /Unable to mount root|Waiting for root device|device-mapper: (verity|init)/,
+  agent: /Requested init \S+ failed|Attempted to kill init/,
+};
+
+/** What says why, the first that is there. */
+const failures: readonly RegExp[] = [
+  /coracle-boot: failed: (.*)/,
+  // The first line names the block; what follows from it is a panic.
+  /(device-mapper: verity: .*)/,
+  /Kernel panic - not syncing: (.*)/,
+];
 
 /** Why the guest did not come up, whole, for stderr. */
 export function describeBoot(report: BootReport): string {
@@ -87,6 +98,7 @@ export function bootFailure(directory: string, what: string, cause?: unknown): V
 export function bootRemedy(report: BootReport): string {
   const qemu = report.qemuLines.join('\n');
   for (const [pattern, remedy] of qemuRemedies) if (pattern.test(qemu)) return remedy;
+  for (const [pattern, remedy] of failureRemedies) if (pattern.test(report.failure ?? '')) return remedy;
   return stageRemedies[report.stage ?? 'none'](report);
 }
 
@@ -112,6 +124,13 @@ const qemuRemedies: readonly (readonly [RegExp, string])[] = [
 ];
 
 const rebuild = 'Build the guest image again with `make image`.';
+const failureRemedies: readonly (readonly [RegExp, string])[] = [
+  [
+    /device-mapper: verity/,
+    `The image's root filesystem was changed after it was built: \`coracle-image verify\` says where. ${rebuild}`,
+  ],
+  [/^boot hook /, "The image's own boot hook failed: mend it in the image's recipe."],
+];
 const slow = 'If the host is merely slow, allow the boot more time.';
 const stageRemedies: Record<BootStage | 'none', (report: BootReport) => string> = {
   none: () => 'QEMU did not run the guest at all. `coracle doctor` checks the installation.',

@@ -6,11 +6,12 @@ const image: QemuOptions['image'] = {
   directory: '/images/base',
   kernel: '/images/base/vmlinuz',
   initrd: '/images/base/initrd.img',
-  rootfs: '/images/base/rootfs.erofs',
+  root: { path: '/images/base/rootfs.erofs', sizeBytes: 120 << 20, device: 'virtio-blk' },
   kernelArguments: ['from.image=1'],
   bootDigest: 'a+b',
-  modulesOnRequest: [],
+  transports: ['virtio-serial'],
   has9p: true,
+  files: [],
 };
 const base: QemuOptions = {
   spec: {
@@ -42,7 +43,7 @@ test('the devices are a root disk, the link, a random source and one share', () 
   expect(
     values(qemuArguments(base), '-device').map((value) => value.replace(',disable-legacy=on', '')),
   ).toEqual([
-    'virtio-blk-pci,drive=root,serial=coracle-root',
+    'virtio-blk-pci,drive=root,serial=coracle-root,opt_io_size=1048576',
     'virtio-serial-pci,max_ports=2',
     'virtserialport,chardev=link,name=coracle.link.0',
     'virtio-rng-pci',
@@ -75,6 +76,17 @@ test('the root disk is read-only and takes no lock', () => {
   expect(values(qemuArguments(base), '-drive')).toEqual([
     'if=none,id=root,format=raw,readonly=on,file.locking=off,file=/images/base/rootfs.erofs',
   ]);
+});
+
+test('a root that is mapped comes from the page cache, read-only, with addresses above the RAM', () => {
+  const root = { path: '/images/base/rootfs.erofs', sizeBytes: 120 << 20, device: 'pmem' } as const;
+  const args = qemuArguments({ ...base, image: { ...image, initrd: undefined, root } });
+  expect(values(args, '-object')).toContain(
+    'memory-backend-file,id=root,mem-path=/images/base/rootfs.erofs,size=125829120,share=on,readonly=on',
+  );
+  expect(values(args, '-device')[0]).toBe('virtio-pmem-pci,memdev=root');
+  expect(values(args, '-m')).toEqual(['256M,slots=1,maxmem=2048M']);
+  expect(args.join(' ')).not.toMatch(/-initrd|-drive/);
 });
 
 test('a comma in a path does not become an option', () => {

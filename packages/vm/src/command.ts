@@ -24,12 +24,13 @@ export interface QemuOptions {
   readonly link: QemuLink;
 }
 
-/** The serial of the root disk, by which the initrd finds it. */
+/** The serial of the root disk, by which an initrd finds it. */
 export const rootSerial = 'coracle-root';
 /** The name of the agent's virtio-serial port. */
 export const linkPortName = 'coracle.link.0';
 
 const mebibyte = 1024 * 1024;
+const gibibyte = 1024 * mebibyte;
 
 /** QEMU's command line (qemu-system-x86_64(1)), without the program itself. */
 export function qemuArguments(options: QemuOptions): string[] {
@@ -53,7 +54,7 @@ export function qemuArguments(options: QemuOptions): string[] {
       'q35,usb=off,vmport=off,hpet=off,sata=off,smbus=off,smm=off,graphics=off,memory-backend=ram',
     ],
     ...acceleratorArguments(accel),
-    ...['-smp', String(spec.vcpus), '-m', memory],
+    ...['-smp', String(spec.vcpus), ...memoryArguments(spec.memoryBytes, image)],
     // virtiofsd reads and writes guest memory itself: it has to be shared.
     ...['-object', `memory-backend-memfd,id=ram,size=${memory},share=on`],
     // resourcecontrol stays allowed: it would forbid sched_setaffinity, which a pinning operator needs.
@@ -74,14 +75,29 @@ export function qemuArguments(options: QemuOptions): string[] {
   ];
 }
 
-function rootArguments({ rootfs }: VmImage): string[] {
-  if (rootfs === undefined) return [];
+/** The disk, or what is mapped, that holds the root filesystem. A trial boot has it too. */
+export function rootArguments({ root }: Pick<VmImage, 'root'>): string[] {
+  if (root === undefined) return [];
+  const file = escapeValue(root.path);
+  if (root.device === 'pmem') {
+    // Mapped read-only from the page cache, so all VMs of a host share it; what the guest writes there is dropped.
+    const backend = `memory-backend-file,id=root,mem-path=${file},size=${root.sizeBytes},share=on,readonly=on`;
+    return ['-object', backend, '-device', 'virtio-pmem-pci,memdev=root'];
+  }
   return [
     // Many VMs read one image, and nobody writes it: no lock is needed on it.
-    '-drive',
-    `if=none,id=root,format=raw,readonly=on,file.locking=off,file=${escapeValue(rootfs)}`,
-    ...['-device', `virtio-blk-pci,drive=root,serial=${rootSerial},disable-legacy=on`],
+    ...['-drive', `if=none,id=root,format=raw,readonly=on,file.locking=off,file=${file}`],
+    // From opt_io_size the kernel takes how far it reads ahead: Node's start faults most of its program in.
+    ...['-device', `virtio-blk-pci,drive=root,serial=${rootSerial},disable-legacy=on,opt_io_size=${1 << 20}`],
   ];
+}
+
+/** RAM, and room for what is mapped beside it: memory devices need addresses above it, in units of 1 GiB. */
+export function memoryArguments(memoryBytes: number, { root }: Pick<VmImage, 'root'>): string[] {
+  const memory = `${memoryBytes / mebibyte}M`;
+  if (root?.device !== 'pmem') return ['-m', memory];
+  const maximum = Math.ceil((memoryBytes + root.sizeBytes) / gibibyte + 1) * gibibyte;
+  return ['-m', `${memory},slots=1,maxmem=${maximum / mebibyte}M`];
 }
 
 function linkArguments({ link, paths }: QemuOptions): string[] {

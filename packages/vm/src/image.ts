@@ -9,70 +9,119 @@ export interface VmImage {
   /** undefined: the kernel mounts the root by itself. */
   readonly initrd: string | undefined;
   /** undefined: the root is the initrd. */
-  readonly rootfs: string | undefined;
+  readonly root: VmRoot | undefined;
   /** Words of the kernel command line that only the image knows. */
   readonly kernelArguments: readonly string[];
   /** Stands for the kernel and initrd: a probe of KVM is good for this pair. */
   readonly bootDigest: string;
-  /** Modules that /init loads when asked to. */
-  readonly modulesOnRequest: readonly string[];
+  /** What the guest's kernel can carry the link over. */
+  readonly transports: readonly string[];
   /** The guest's kernel can mount 9p over virtio. */
   readonly has9p: boolean;
+  /** The files above, for `checkImageFiles`. */
+  readonly files: readonly ImageFile[];
 }
 
+export interface VmRoot {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** pmem: mapped, without a copy for each VM; virtio-blk: a disk. */
+  readonly device: 'pmem' | 'virtio-blk';
+}
+
+export interface ImageFile {
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+  /** The guest checks each block as it reads it (dm-verity). */
+  readonly checkedByGuest: boolean;
+}
+
+/** As much of `manifest.json` as is used here; nothing of it is trusted to be there. */
 interface Manifest {
   readonly initrd?: unknown;
-  readonly root?: { readonly filesystem?: unknown; readonly file?: unknown };
+  readonly root?: {
+    readonly filesystem?: unknown;
+    readonly file?: unknown;
+    readonly device?: unknown;
+    readonly verity?: unknown;
+  };
   readonly kernel?: {
     readonly file?: unknown;
     readonly arguments?: unknown;
     readonly filesystems?: unknown;
-    readonly modulesOnRequest?: unknown;
+    readonly transports?: unknown;
   };
-  readonly files?: Readonly<Record<string, { readonly sha256?: string }>>;
+  readonly files?: Readonly<Record<string, { readonly sizeBytes?: unknown; readonly sha256?: unknown }>>;
 }
 
 const remedy = 'Build the guest image with `make image`.';
 
-/** @throws VmError `image-missing`, `image-invalid`. */
+/**
+ * Sizes are compared here, contents by `checkImageFiles`.
+ * @throws VmError `image-missing`, `image-invalid`.
+ */
 export function openImage(directory: string): VmImage {
-  const file = (name: string) => {
-    // QEMU runs in the sandbox's folder, so a relative path would mean another file there.
-    const path = resolve(directory, name);
-    try {
-      accessSync(path, constants.R_OK);
-    } catch (cause) {
-      const reason = (cause as Error).message;
-      throw new VmError('image-missing', `the guest image ${directory} has no readable ${name}: ${reason}`, {
-        remedy,
-        cause,
-      });
-    }
-    return path;
-  };
-  const manifest = readManifest(file('manifest.json'));
-  if (typeof manifest.kernel?.file !== 'string' || typeof manifest.root?.file !== 'string') {
-    throw new VmError('image-invalid', `${directory}/manifest.json is of an older builder`, { remedy });
-  }
-  const kernelName = manifest.kernel.file;
-  const kernel = file(kernelName);
-  const initrd = typeof manifest.initrd === 'string' ? file(manifest.initrd) : undefined;
-  const rootfs = manifest.root.filesystem === 'initramfs' ? undefined : file(manifest.root.file);
-  const words = manifest.kernel?.arguments;
-  const { filesystems, modulesOnRequest } = manifest.kernel ?? {};
+  // QEMU runs in the sandbox's folder, so a relative path would mean another file there.
+  const manifest = readManifest(readable(directory, 'manifest.json'));
+  const { kernel, root } = manifest;
+  if (typeof kernel?.file !== 'string' || typeof root?.file !== 'string')
+    throw new VmError('image-invalid', `${directory}/manifest.json is of another version`, { remedy });
+  const describe = (name: string, checkedByGuest = false) =>
+    describeFile(directory, name, manifest, checkedByGuest);
+  const kernelFile = describe(kernel.file);
+  const initrdFile = typeof manifest.initrd === 'string' ? describe(manifest.initrd) : undefined;
+  const rootFile = root.filesystem === 'initramfs' ? undefined : describe(root.file, isObject(root.verity));
   return {
     directory,
-    kernel,
-    initrd,
-    rootfs,
-    kernelArguments: Array.isArray(words) ? words.map(String) : [],
-    bootDigest: [
-      digestOf(manifest, kernelName, kernel),
-      ...(initrd === undefined ? [] : [digestOf(manifest, 'initrd.img', initrd)]),
-    ].join('+'),
-    modulesOnRequest: Array.isArray(modulesOnRequest) ? modulesOnRequest.map(String) : [],
-    has9p: Array.isArray(filesystems) && filesystems.includes('9p'),
+    kernel: kernelFile.path,
+    initrd: initrdFile?.path,
+    root: rootFile && {
+      path: rootFile.path,
+      sizeBytes: rootFile.sizeBytes,
+      device: root.device === 'pmem' ? 'pmem' : 'virtio-blk',
+    },
+    kernelArguments: strings(kernel.arguments),
+    bootDigest: [kernelFile, ...(initrdFile ? [initrdFile] : [])].map(({ sha256 }) => sha256).join('+'),
+    transports: strings(kernel.transports),
+    has9p: strings(kernel.filesystems).includes('9p'),
+    files: [kernelFile, ...(initrdFile ? [initrdFile] : []), ...(rootFile ? [rootFile] : [])],
   };
+}
+
+function describeFile(
+  directory: string,
+  name: string,
+  manifest: Manifest,
+  checkedByGuest: boolean,
+): ImageFile {
+  const path = readable(directory, name);
+  const { sizeBytes, sha256 } = manifest.files?.[name] ?? {};
+  if (typeof sizeBytes !== 'number' || typeof sha256 !== 'string')
+    throw new VmError('image-invalid', `${directory}/manifest.json does not say what ${name} is`, { remedy });
+  const { size } = statSync(path);
+  if (size !== sizeBytes) {
+    throw new VmError(
+      'image-invalid',
+      `${path} has ${size} bytes and should have ${sizeBytes}: it was cut or changed`,
+      { remedy },
+    );
+  }
+  return { path, sizeBytes, sha256, checkedByGuest };
+}
+
+function readable(directory: string, name: string): string {
+  const path = resolve(directory, name);
+  try {
+    accessSync(path, constants.R_OK);
+  } catch (cause) {
+    const reason = (cause as Error).message;
+    throw new VmError('image-missing', `the guest image ${directory} has no readable ${name}: ${reason}`, {
+      remedy,
+      cause,
+    });
+  }
+  return path;
 }
 
 function readManifest(path: string): Manifest {
@@ -83,8 +132,10 @@ function readManifest(path: string): Manifest {
   }
 }
 
-/** The manifest's digest, without reading 18 MB at each start. */
-function digestOf(manifest: Manifest, name: string, path: string): string {
-  const stat = statSync(path);
-  return manifest.files?.[name]?.sha256 ?? `${stat.size}-${stat.mtimeMs}`;
+function strings(value: unknown): string[] {
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null;
 }

@@ -9,7 +9,7 @@ function fixture(script: string) {
   const folder = temporaryFolder();
   const qemu = join(folder, 'qemu');
   writeFileSync(qemu, `#!/bin/sh\necho run >>${folder}/runs\n${script}\n`, { mode: 0o755 });
-  const image = { kernel: '/k', initrd: '/i', bootDigest: 'digest' };
+  const image = { kernel: '/k', initrd: '/i', root: undefined, kernelArguments: [], bootDigest: 'digest' };
   const runs = () => readFileSync(join(folder, 'runs'), 'utf8').trim().split('\n').length;
   return { qemu, image, runs, deadlineMs: 300, cacheDirectory: join(folder, 'cache') };
 }

@@ -6,6 +6,7 @@ import { isAbsolute, join } from 'node:path';
 import { lockFile } from '@coracle/sys';
 import type { KvmProbe } from './accel.ts';
 import { stageMarker } from './boot.ts';
+import { memoryArguments, rootArguments } from './command.ts';
 import { searchPath } from './detached.ts';
 import { fileIdentity } from './host.ts';
 import type { VmImage } from './image.ts';
@@ -15,7 +16,7 @@ export const probeDeadlineMs = 5_000;
 
 export interface ProbeOptions {
   readonly qemu: string;
-  readonly image: Pick<VmImage, 'kernel' | 'initrd' | 'bootDigest'>;
+  readonly image: Pick<VmImage, 'kernel' | 'initrd' | 'root' | 'kernelArguments' | 'bootDigest'>;
   readonly cacheDirectory?: string;
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal | undefined;
@@ -72,7 +73,7 @@ function readProbe(path: string): KvmProbe | undefined {
   }
 }
 
-/** Boots the real kernel under KVM until the initrd speaks. Rejects only when aborted. */
+/** Boots the real kernel under KVM until its first program speaks. Rejects only when aborted. */
 export async function trialBoot(options: ProbeOptions): Promise<KvmProbe> {
   const { qemu, image, signal, deadlineMs = probeDeadlineMs } = options;
   signal?.throwIfAborted();
@@ -127,9 +128,10 @@ function trialArguments(image: ProbeOptions['image']): string[] {
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-machine', 'q35,usb=off,vmport=off,hpet=off,sata=off,smbus=off,smm=off,graphics=off'],
-    ...['-accel', 'kvm', '-cpu', 'host', '-m', '256M', '-sandbox', 'on'],
+    ...['-accel', 'kvm', '-cpu', 'host', ...memoryArguments(256 << 20, image), '-sandbox', 'on'],
     ...['-kernel', image.kernel, ...(image.initrd === undefined ? [] : ['-initrd', image.initrd])],
     ...['-serial', 'stdio'],
-    ...['-append', 'console=ttyS0 earlyprintk=ttyS0 panic=-1 reboot=t'],
+    ...['-append', ['console=ttyS0 earlyprintk=ttyS0 panic=-1 reboot=t', ...image.kernelArguments].join(' ')],
+    ...rootArguments(image),
   ];
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -9,9 +10,13 @@ import { temporaryFolder } from './testing.ts';
 
 // Starts that fail before a guest runs; those that need a kernel are in test/vm/boot.test.ts.
 
+const content = Buffer.alloc(500);
+const described = { sizeBytes: content.length, sha256: createHash('sha256').update(content).digest('hex') };
 const manifest = {
-  kernel: { arguments: [], filesystems: [], modulesOnRequest: ['vmw_vsock_virtio_transport'] },
-  files: {},
+  kernel: { file: 'vmlinuz', arguments: [], filesystems: [], transports: ['virtio-serial', 'vsock'] },
+  initrd: 'initrd.img',
+  root: { filesystem: 'erofs', file: 'rootfs.erofs', device: 'virtio-blk', verity: null },
+  files: { vmlinuz: described, 'initrd.img': described, 'rootfs.erofs': described },
 };
 
 function fixture() {
@@ -20,8 +25,7 @@ function fixture() {
   const directory = join(folder, 'vm');
   mkdirSync(image);
   mkdirSync(directory, { mode: 0o700 });
-  for (const name of ['vmlinuz', 'initrd.img', 'rootfs.erofs'])
-    writeFileSync(join(image, name), Buffer.alloc(500));
+  for (const name of ['vmlinuz', 'initrd.img', 'rootfs.erofs']) writeFileSync(join(image, name), content);
   writeFileSync(join(image, 'manifest.json'), JSON.stringify(manifest));
   const spec: VmSpec = { directory, image, memoryBytes: 128 << 20, vcpus: 1, shares: [] };
   return { folder, image, directory, spec };

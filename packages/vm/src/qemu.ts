@@ -9,8 +9,9 @@ import type { Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
 import { VmError } from './errors.ts';
 import { findQemu, findVirtiofsd, type HostPrograms, maxOpenFiles, takesTimeout } from './host.ts';
 import { openImage, type VmImage } from './image.ts';
+import { checkImageFiles } from './image-check.ts';
 import { isListening } from './listening.ts';
-import { probeKvm } from './probe.ts';
+import { cacheDirectory, probeKvm } from './probe.ts';
 import { Qmp } from './qmp.ts';
 import { processStartTimeoutMs, waitReady } from './ready.ts';
 import { readRecord, type VmRecord, writeRecord } from './record.ts';
@@ -65,6 +66,7 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       const image = openImage(spec.image);
       for (const { tag, binds } of spec.shares) checkShare(tag, binds);
       checkHostMemory(spec.memoryBytes);
+      await checkImageFiles(image, options.cacheDirectory ?? cacheDirectory(), start.signal);
       const virtiofsd = findVirtiofsd(options);
       const shareTransport = chooseShareTransport(virtiofsd, image, spec);
       const { vhost = hostVhostVsock } = options;

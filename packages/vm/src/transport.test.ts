@@ -10,7 +10,7 @@ const fails = (code: string): VhostVsock => ({
   },
 });
 
-const image = { directory: '/images/base', modulesOnRequest: ['vmw_vsock_virtio_transport'] };
+const image = { directory: '/images/base', transports: ['virtio-serial', 'vsock'] };
 
 test('auto takes vsock where the device answers, and says so', () => {
   expect(decideTransport('auto', image, works)).toEqual({
@@ -42,12 +42,12 @@ test('vsock that is demanded and not there is an error that says what to do', ()
 });
 
 test('an image without the driver is not given a vsock', () => {
-  const old = { directory: '/images/old', modulesOnRequest: [] };
+  const old = { directory: '/images/old', transports: ['virtio-serial'] };
   expect(decideTransport('auto', old, works)).toMatchObject({
     transport: 'virtio-serial',
-    reason: 'the guest image /images/old has no module vmw_vsock_virtio_transport',
+    reason: 'the kernel of the guest image /images/old has no vsock',
   });
-  expect(() => decideTransport('vsock', old, works)).toThrow(/has no module .*make image/s);
+  expect(() => decideTransport('vsock', old, works)).toThrow(/has no vsock.*make image/s);
 });
 
 test('virtio-serial asks the device nothing', () => {

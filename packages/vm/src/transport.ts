@@ -48,17 +48,17 @@ export const agentVsockPort = 1024;
 export const vsockModule = 'vmw_vsock_virtio_transport';
 
 /**
- * @param image what the guest's kernel can be asked to load
+ * @param image what the guest's kernel can carry a link over
  * @throws VmError `vsock-unusable` when vsock is demanded and there is none
  */
 export function decideTransport(
   setting: TransportSetting,
-  image: Pick<VmImage, 'directory' | 'modulesOnRequest'>,
+  image: Pick<VmImage, 'directory' | 'transports'>,
   vhost: VhostVsock = hostVhostVsock,
 ): TransportDecision {
   if (setting === 'virtio-serial') return { transport: setting, reason: 'virtio-serial was asked for' };
-  if (!image.modulesOnRequest.includes(vsockModule)) {
-    const reason = `the guest image ${image.directory} has no module ${vsockModule}`;
+  if (!image.transports.includes('vsock')) {
+    const reason = `the kernel of the guest image ${image.directory} has no vsock`;
     return withoutVsock(setting, reason, 'Build the guest image again with `make image`.');
   }
   try {

@@ -1,37 +1,24 @@
 import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { listFiles } from './digest.ts';
-import { moduleInfo } from './elf.ts';
-import { ImageError } from './errors.ts';
-import {
-  dependenciesOf,
-  describeModule,
-  type KernelModule,
-  type ModuleCatalog,
-  moduleKey,
-  orderModules,
-} from './modules.ts';
-import type { Recipe } from './recipe.ts';
+import { listFiles } from '../digest.ts';
+import { moduleInfo } from '../elf.ts';
+import { ImageError } from '../errors.ts';
+import type { Recipe } from '../recipe.ts';
+import { type Kernel, reportedFilesystems } from './kernel.ts';
+import { dependenciesOf, describeModule, type ModuleCatalog, moduleKey, orderModules } from './modules.ts';
+import { extractVmlinux, hasPvhEntry } from './vmlinux.ts';
 
-export interface Kernel {
-  /** As uname -r says it. */
-  release: string;
-  /** Path of the bzImage on the host. */
-  imagePath: string;
-  /** In loading order. */
-  modules: KernelModule[];
-  /** Loaded only when asked for, each with what it needs besides `modules`. */
-  modulesOnRequest: { module: KernelModule; dependencies: KernelModule[] }[];
-  modulesFolder: string;
-  /** Of the file systems that a container root may come through, those that the guest will have. */
-  filesystems: string[];
-}
+const vsockModule = 'vmw_vsock_virtio_transport';
+const vsock = ['vsock'] as const;
 
-const reportedFilesystems = ['9p', 'erofs', 'ext4', 'overlay', 'virtiofs', 'xfs'];
-
-/** Reads an unpacked Debian kernel image package. */
-export async function readKernel(unpacked: string, recipe: Recipe): Promise<Kernel> {
+/** Reads an unpacked Debian kernel image package. `scratch`: folder for the uncompressed kernel. */
+export async function readPrebuiltKernel(
+  unpacked: string,
+  recipe: Recipe,
+  scratch: string,
+  signal?: AbortSignal,
+): Promise<Kernel> {
   const releases = await readdir(join(unpacked, 'lib/modules')).catch(() => []);
   const [release] = releases;
   if (release === undefined || releases.length !== 1) {
@@ -57,12 +44,19 @@ export async function readKernel(unpacked: string, recipe: Recipe): Promise<Kern
     .filter(({ path }) => !modules.some((module) => module.path === path))
     .map((module) => ({ module, dependencies: dependenciesOf(catalog, moduleKey(module.path), modules) }));
   const present = new Set([...catalog.builtin, ...modules.map((module) => moduleKey(module.path))]);
+  const vmlinuzPath = join(unpacked, 'boot', `vmlinuz-${release}`);
+  const vmlinux = join(scratch, 'vmlinux');
+  await extractVmlinux(vmlinuzPath, vmlinux, signal);
   return {
+    origin: 'prebuilt',
     release,
-    imagePath: join(unpacked, 'boot', `vmlinuz-${release}`),
+    vmlinuxPath: hasPvhEntry(await readFile(vmlinux)) ? vmlinux : undefined,
+    vmlinuzPath,
+    configPath: join(unpacked, 'boot', `config-${release}`),
     modules,
     modulesOnRequest,
     modulesFolder,
     filesystems: reportedFilesystems.filter((name) => present.has(name)),
+    transports: ['virtio-serial', ...(all.some(({ path }) => moduleKey(path) === vsockModule) ? vsock : [])],
   };
 }

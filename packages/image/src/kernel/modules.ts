@@ -6,7 +6,7 @@
  * symbols used, and `softdep` by the author. Both are what depmod and modprobe(8) go by.
  */
 import { basename } from 'node:path';
-import { ImageError } from './errors.ts';
+import { ImageError } from '../errors.ts';
 
 /** What is known of one module that is not built into the kernel. */
 export interface KernelModule {
