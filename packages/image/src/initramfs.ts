@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CpioEntry, encodeCpio } from './cpio.ts';
 import { ImageError } from './errors.ts';
+import { resolveInRoot } from './root-resolve.ts';
 import { readTree } from './tree.ts';
 
 /**
@@ -11,7 +12,8 @@ import { readTree } from './tree.ts';
  */
 export async function makeInitramfs(folder: string, output: string, signal?: AbortSignal): Promise<void> {
   const tree = await readTree(folder);
-  if (!tree.some(({ path, type, mode }) => path === 'init' && type === 'file' && mode & 0o100)) {
+  const init = await resolveInRoot(folder, '/init');
+  if (!tree.some(({ path, type, mode }) => path === init && type === 'file' && mode & 0o100)) {
     throw new ImageError(
       'input-missing',
       `the root ${folder} has no program /init, which the kernel starts in an initramfs`,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ImageError } from './errors.ts';
 import { withExtractedRoot } from './extract.ts';
 import { loadImage } from './load.ts';
-import { resolveInRoot } from './root-path.ts';
+import { resolveInRoot } from './root-resolve.ts';
 import { readTree, type TreePath } from './tree.ts';
 
 export interface LookOptions {
@@ -21,7 +21,7 @@ export async function listImage(folder: string, path = '/', options: LookOptions
   return withExtractedRoot(
     image,
     async (root) => {
-      const found = await resolveInRoot(root.folder, path);
+      const found = await find(root.folder, path);
       const all = await readTree(root.folder);
       const itself = all.find((entry) => entry.path === found);
       if (itself && itself.type !== 'directory') return [itself];
@@ -47,12 +47,25 @@ export async function readImageFile(
   return withExtractedRoot(
     image,
     async (root) => {
-      const host = join(root.folder, await resolveInRoot(root.folder, path));
+      const host = join(root.folder, await find(root.folder, path));
       if ((await lstat(host)).isFile()) return readFile(host);
-      throw new ImageError('input-missing', `/${path.replace(/^\/+/, '')} in the image is a folder`);
+      throw new ImageError('input-missing', `${absolute(path)} in the image is a folder`);
     },
     options.signal,
   );
+}
+
+async function find(root: string, path: string): Promise<string> {
+  const found = await resolveInRoot(root, path);
+  if (found !== undefined) return found;
+  throw new ImageError(
+    'input-missing',
+    `there is no ${absolute(path)} in the image, or a link there leads nowhere`,
+  );
+}
+
+function absolute(path: string): string {
+  return `/${path.replace(/^\/+/, '')}`;
 }
 
 /**

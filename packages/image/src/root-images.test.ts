@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -141,6 +142,13 @@ describe('ext4', () => {
     await expect(makeExt4(root, join(folder, 'root.ext4'))).rejects.toMatchObject({ code: 'output-refused' });
     expect(readdirSync(folder)).toEqual(['a']);
   });
+});
+
+test('the /init of an initramfs may be a link', async () => {
+  const root = makeRoot('a', files, new Date());
+  renameSync(join(root, 'init'), join(root, 'usr/bin/init'));
+  symlinkSync('/usr/bin/init', join(root, 'init'));
+  await makeInitramfs(root, join(folder, 'initrd.img'));
 });
 
 test('an initramfs without /init is refused', async () => {

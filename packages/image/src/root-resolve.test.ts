@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { resolveInRoot } from './root-path.ts';
+import { resolveInRoot } from './root-resolve.ts';
 
 let root: string;
 beforeAll(() => {
@@ -33,15 +33,9 @@ test.each([
   expect(await resolveInRoot(root, path)).toBe(found);
 });
 
-test.each([
-  ['/usr/only-on-the-host', 'no /usr/only-on-the-host: there is no /etc/hostname'],
-  ['/nowhere/at/all', 'no /nowhere/at/all: there is no /nowhere'],
-  ['/loop', 'no /loop: too many links'],
-  ['/etc/passwd/x', 'no /etc/passwd/x: /etc/passwd is no folder'],
-  ['/etc/passwd/', 'no /etc/passwd/: /etc/passwd is no folder'],
-])('%s is refused', async (path, message) => {
-  await expect(resolveInRoot(root, path)).rejects.toMatchObject({
-    code: 'input-missing',
-    message: expect.stringContaining(message),
-  });
-});
+test.each(['/usr/only-on-the-host', '/nowhere/at/all', '/loop', '/etc/passwd/x'])(
+  '%s is nothing in the root',
+  async (path) => {
+    expect(await resolveInRoot(root, path)).toBeUndefined();
+  },
+);
