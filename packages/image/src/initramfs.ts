@@ -11,7 +11,11 @@ import { readTree } from './tree.ts';
  */
 export async function makeInitramfs(folder: string, output: string, signal?: AbortSignal): Promise<void> {
   const tree = await readTree(folder);
-  if (!tree.some(({ path, type, mode }) => path === 'init' && type === 'file' && mode & 0o100)) {
+  if (
+    !tree.some(
+      ({ path, type, mode }) => path === 'init' && (type === 'symlink' || (type === 'file' && mode & 0o100)),
+    )
+  ) {
     throw new ImageError(
       'input-missing',
       `the root ${folder} has no program /init, which the kernel starts in an initramfs`,
