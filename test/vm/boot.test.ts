@@ -94,9 +94,9 @@ function guestImageWith9p(folder: string): string {
   return image;
 }
 
-function overwrite(path: string, from: number, bytes: number): void {
+function overwrite(path: string, from: number, bytes: number, value = 0): void {
   const content = readFileSync(path);
-  content.fill(0, from, from + bytes);
+  content.fill(value, from, from + bytes);
   writeFileSync(path, content);
 }
 
@@ -150,9 +150,12 @@ test('a file that was cut or changed is refused before QEMU starts, with its nam
   expect(readdirSync(directory)).toEqual([]);
 });
 
+/** int3, where nobody handles interrupts yet: the machine resets. */
+const breakpoint = 0xcc;
+
 test('a kernel that crashes fails in the stage kernel', async () => {
   const { folder, spec } = fixture();
-  const image = imageWith(folder, 'kernel', (path) => overwrite(path, 3 << 20, 4 << 20));
+  const image = imageWith(folder, 'kernel', (path) => overwrite(path, 1 << 20, 2 << 20, breakpoint));
   const error = await failedBoot(await tcg.start({ ...spec, image }));
   expect(error.report.stage).toBe('kernel');
   expect(error.message).toMatch(/stage reached: kernel[\s\S]*Booting from ROM[\s\S]*make image/);

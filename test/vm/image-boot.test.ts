@@ -1,5 +1,5 @@
 /**
- * Boots the base image in a real QEMU with an agent of the test's own: process 1 is Node on the read-only root,
+ * Boots the base image with Debian's kernel in a real QEMU, with an agent of the test's own: process 1 is Node on the read-only root,
  * crun and the applets run; and a boot that cannot succeed says why on the console and switches the machine off.
  */
 import { spawn } from 'node:child_process';
@@ -33,7 +33,8 @@ beforeAll(async () => {
   await mkdir(agent);
   await writeFile(join(agent, 'agent.js'), agentSource);
   const recipe = join(import.meta.dirname, '../../images/base');
-  ({ image } = await buildImage({ recipe, agent, output: join(folder, 'image'), useCache: false }));
+  const output = join(folder, 'image');
+  ({ image } = await buildImage({ recipe, agent, kernel: 'prebuilt', output, useCache: false }));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 

@@ -93,7 +93,7 @@ text = "#!/bin/sh"
       'coracle-boot: hook 10-example',
       'hello from the example image',
       'coracle-boot: hook 20-fails',
-      '/usr/bin / /usr/bin/node /opt/coracle/agent.js',
+      '/usr/bin / /usr/bin/node --snapshot-blob=/opt/coracle/agent.blob /opt/coracle/init',
       'coracle-boot: failed: boot hook 20-fails: exited with 3',
     ]);
   } finally {

@@ -2,9 +2,9 @@
  * What pid 1 does before anything else: a table of steps. Where the kernel mounts the root by itself there are only
  * the root and /dev; an initramfs (packages/image) has mounted /proc and /sys too. A mount that is there is left alone.
  */
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type MountFlag, mount, setHostname, setInterfaceUp, setResourceLimit } from '@coracle/sys';
+import { chroot, type MountFlag, mount, setHostname, setInterfaceUp, setResourceLimit } from '@coracle/sys';
 
 interface Mount {
   readonly target: string;
@@ -44,6 +44,7 @@ interface Step {
 }
 
 export const bootSteps: readonly Step[] = [
+  { name: 'root', run: leaveRootfs },
   ...mounts.map((one) => ({ name: `mount ${one.target}`, run: () => mountOnce(one) })),
   { name: 'device links', run: linkDevices },
   { name: 'cgroup controllers', run: enableControllers },
@@ -51,6 +52,24 @@ export const bootSteps: readonly Step[] = [
   { name: 'hostname', run: () => setHostname('coracle') },
   { name: 'file limit', run: () => setResourceLimit(0, 'nofile', { soft: OPEN_FILES, hard: OPEN_FILES }) },
 ];
+
+/** linux/magic.h: what an initramfs is unpacked into. */
+const MEMORY_FILE_SYSTEMS = [0x858458f6, 0x01021994];
+/** An empty folder that every image has. */
+const ASIDE = '/mnt';
+
+/**
+ * An image in one initramfs: its root is the kernel's first mount, from which no container can pivot away
+ * (pivot_root(2), EINVAL). The same files mounted once more, on top of it, are a root like any other.
+ */
+function leaveRootfs(): void {
+  if (!MEMORY_FILE_SYSTEMS.includes(statfsSync('/').type)) return;
+  mount('/', ASIDE, null, ['bind']);
+  process.chdir(ASIDE);
+  mount(ASIDE, '/', null, ['move']);
+  chroot('.');
+  process.chdir('/');
+}
 
 function mountOnce({ target, type, flags, data }: Mount): void {
   if (isMounted(target)) return;

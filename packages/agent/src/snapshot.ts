@@ -9,6 +9,13 @@ import { startupSnapshot } from 'node:v8';
 import { runGuest } from './guest.ts';
 import { guestOptions } from './options.ts';
 
-// The builder's, which would make two builds differ. Node sets it anew when the snapshot is started.
-Object.defineProperty(process, 'pid', { value: 1, enumerable: true, configurable: true });
+// What Node knows of the building machine would make two builds differ. It is set anew when the snapshot is started.
+for (const [name, value] of [
+  ['pid', 1],
+  ['execPath', '/usr/bin/node'],
+  ['argv0', 'node'],
+  ['argv', ['/usr/bin/node']],
+] as const) {
+  Object.defineProperty(process, name, { value, enumerable: true, configurable: true, writable: true });
+}
 startupSnapshot.setDeserializeMainFunction(() => void runGuest(guestOptions));

@@ -47,7 +47,8 @@ export async function addAgentSnapshot(
   signal?: AbortSignal,
 ): Promise<void> {
   if (!(await listFiles(agent)).includes(snapshotFileName)) return;
-  const blob = await makeSnapshot(tree.folder, join(agent, snapshotFileName), scratch, signal);
+  const blob = join(scratch, 'agent.blob');
+  await makeSnapshot(tree.folder, join(agent, snapshotFileName), blob, signal);
   await tree.copy(agentBlobPath.slice(1), blob, 0o644, origin);
 }
 

@@ -24,7 +24,7 @@ export {
   writeLinkRecord,
 } from './link-address.ts';
 export { adoptLock, Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
-export { type MountFlag, mount, unmount } from './mount.ts';
+export { chroot, type MountFlag, mount, unmount } from './mount.ts';
 export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
 export { findPort, hostConnected, openPort, setAsync } from './port.ts';
 export {

@@ -2,6 +2,7 @@ import { SysError } from './error.ts';
 import { lastErrno, libc } from './libc.ts';
 
 const cMount = libc('int mount(str source, str target, str type, ulong flags, str data)');
+const cChroot = libc('int chroot(str path)');
 const cUmount2 = libc('int umount2(str target, int flags)');
 
 /** linux/mount.h, under the option names of mount(8). */
@@ -62,4 +63,9 @@ const UMOUNT_NOFOLLOW = 8;
 export function unmount(target: string, options: { detach?: boolean; force?: boolean } = {}): void {
   const flags = UMOUNT_NOFOLLOW | (options.detach ? MNT_DETACH : 0) | (options.force ? MNT_FORCE : 0);
   if (cUmount2(target, flags) !== 0) throw new SysError(lastErrno(), 'umount2', target);
+}
+
+/** chroot(2). The working directory stays where it is. */
+export function chroot(path: string): void {
+  if (cChroot(path) !== 0) throw new SysError(lastErrno(), 'chroot', path);
 }

@@ -18,9 +18,18 @@ export async function compile(
   update: Update,
   signal?: AbortSignal,
 ): Promise<void> {
+  signal?.throwIfAborted();
   // The caller's environment may hold words that make or the compiler listen to.
   const env = { PATH: process.env.PATH, HOME: '/nonexistent', LC_ALL: 'C', TZ: 'UTC', ...environment };
-  const child = spawn('make', [...args], { cwd: tree, env, stdio: ['ignore', 'pipe', 'pipe'], signal });
+  // A process group of its own: all of it has to be gone before the tree can be removed.
+  const child = spawn('make', [...args], {
+    cwd: tree,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  const end = () => child.pid !== undefined && process.kill(-child.pid, 'SIGKILL');
+  signal?.addEventListener('abort', end);
   const last: string[] = [];
   let made = 0;
   for (const stream of [child.stdout, child.stderr]) {
@@ -32,19 +41,16 @@ export async function compile(
       last.splice(0, last.length - keptLines);
     });
   }
-  try {
-    const [code] = (await once(child, 'close')) as [number | null];
-    if (code === 0) return;
-    throw new ImageError(
-      'tool-failed',
-      `make ${args.join(' ')} failed with ${code} in the kernel's source:\n  ${last.join('\n  ')}`,
-    );
-  } catch (cause) {
-    if (cause instanceof ImageError) throw cause;
-    if (signal?.aborted)
-      throw new ImageError('interrupted', 'interrupted while compiling the kernel', { cause });
-    throw new ImageError('tool-missing', `make cannot be run: ${(cause as Error).message}; install make`, {
-      cause,
-    });
-  }
+  const code = await once(child, 'close')
+    .then(([exitCode]) => exitCode as number | null)
+    .catch((cause) => {
+      throw new ImageError('tool-missing', `make cannot be run: ${cause.message}; install make`, { cause });
+    })
+    .finally(() => signal?.removeEventListener('abort', end));
+  if (signal?.aborted) throw new ImageError('interrupted', 'interrupted while compiling the kernel');
+  if (code === 0) return;
+  throw new ImageError(
+    'tool-failed',
+    `make ${args.join(' ')} failed with ${code} in the kernel's source:\n  ${last.join('\n  ')}`,
+  );
 }

@@ -13,7 +13,7 @@ export interface KernelOption {
 
 /**
  * @param fragments paths of files with lines such as `CONFIG_EROFS_FS=y`, and comments
- * @param options of the recipe, by name without CONFIG_; they come last
+ * @param options of the recipe, by name without CONFIG_, values as Kconfig writes them; they come last
  * @throws ImageError `recipe-invalid` naming file and line
  */
 export async function readConfiguration(
@@ -37,8 +37,7 @@ export async function readConfiguration(
     });
   }
   for (const [key, value] of Object.entries(options)) {
-    const quoted = /^(y|n|-?\d+|0x[0-9a-fA-F]+)$/.test(value) ? value : JSON.stringify(value);
-    wanted.set(`CONFIG_${key}`, { name: `CONFIG_${key}`, value: quoted, from: `kernel.options.${key}` });
+    wanted.set(`CONFIG_${key}`, { name: `CONFIG_${key}`, value, from: `kernel.options.${key}` });
   }
   return [...wanted.values()];
 }
