@@ -60,11 +60,11 @@ describe('coracle-image build', () => {
     const copy = join(folder, 'changed');
     await promisify(execFile)('cp', ['-r', join(folder, 'a'), copy]);
     const root = join(copy, 'rootfs.erofs');
-    const bytes = await readFile(join(copy, 'initrd.img'));
+    const bytes = await readFile(join(copy, 'vmlinuz'));
     bytes[1000]! ^= 1;
-    await writeFile(join(copy, 'initrd.img'), bytes);
+    await writeFile(join(copy, 'vmlinuz'), bytes);
     await expect(loadImage(copy, { checkDigests: true })).rejects.toThrow(
-      /initrd\.img has SHA-256 .* changed/,
+      /vmlinuz has SHA-256 .* changed/,
     );
     await truncate(root, 4096);
     await expect(loadImage(copy)).rejects.toMatchObject({ code: 'image-invalid' });
@@ -113,7 +113,7 @@ describe('coracle-image build', () => {
   test.each([
     [[], 2, 'Usage: coracle-image build'],
     [['burn'], 2, 'there is no command burn'],
-    [['build', recipe], 2, 'build needs --output DIR'],
+    [['build', recipe], 2, '--output DIR is missing'],
     [['build', recipe, '--output', 'x', '--fast'], 2, "Unknown option '--fast'"],
     [
       ['build', '/nonexistent', '--output', 'x', '--agent', 'y'],

@@ -22,6 +22,8 @@ export class Apt {
   readonly #folder: string;
   readonly #progress: Progress;
   readonly #signal: AbortSignal | undefined;
+  /** From the start, for the caller uses more of the cache than packages. */
+  readonly #held: Promise<void>;
   #listsAreFresh = false;
   #options: string[] = [];
 
@@ -30,6 +32,7 @@ export class Apt {
     this.#folder = cache;
     this.#progress = progress;
     this.#signal = signal;
+    this.#held = holdCache(cache);
   }
 
   /**
@@ -86,7 +89,7 @@ export class Apt {
   /** The .deb of a pin that was fetched before, its digest checked again. */
   async cached(pin: DebianPin): Promise<string | undefined> {
     const path = this.#path(pin);
-    await holdCache(this.#folder);
+    await this.#held;
     if (!(await hasDigest(path, pin.sha256, this.#signal))) return undefined;
     await noteUse(path);
     return path;
