@@ -63,9 +63,7 @@ describe('coracle-image build', () => {
     const bytes = await readFile(join(copy, 'vmlinuz'));
     bytes[1000]! ^= 1;
     await writeFile(join(copy, 'vmlinuz'), bytes);
-    await expect(loadImage(copy, { checkDigests: true })).rejects.toThrow(
-      /vmlinuz has SHA-256 .* changed/,
-    );
+    await expect(loadImage(copy, { checkDigests: true })).rejects.toThrow(/vmlinuz has SHA-256 .* changed/);
     await truncate(root, 4096);
     await expect(loadImage(copy)).rejects.toMatchObject({ code: 'image-invalid' });
     await rm(copy, { recursive: true });

@@ -14,6 +14,7 @@ export function holdCache(cache: string): Promise<void> {
   const hold = (async () => {
     const path = join(cache, usersFolder, String(process.pid));
     await mkdir(join(cache, usersFolder), { recursive: true });
+    await heldSinceMs(cache);
     await writeFile(path, '');
     process.on('exit', () => rmSync(path, { force: true }));
     // From a cache that this user may not write to, it may not remove anything either.
@@ -28,7 +29,10 @@ export async function noteUse(path: string): Promise<void> {
   await utimes(path, now, now).catch(() => {});
 }
 
-/** When the first of the other processes that hold the cache began; Infinity where there is none. */
+/**
+ * When the first of the other processes that hold the cache began; Infinity where there is none. What processes left
+ * that were killed goes.
+ */
 export async function heldSinceMs(cache: string): Promise<number> {
   const folder = join(cache, usersFolder);
   let since = Number.POSITIVE_INFINITY;
@@ -36,7 +40,6 @@ export async function heldSinceMs(cache: string): Promise<number> {
     const pid = Number(name);
     if (pid === process.pid) continue;
     const path = join(folder, name);
-    // Whoever was killed could not remove its own.
     if (!Number.isInteger(pid) || !isAlive(pid)) rmSync(path, { force: true });
     else since = Math.min(since, (await stat(path).catch(() => undefined))?.mtimeMs ?? since);
   }
