@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { interpreter, isGuestElf, neededLibraries } from './elf.ts';
 import { ImageError } from './errors.ts';
-import { resolveInRoot } from './root-resolve.ts';
+import { findInRoot } from './root-path.ts';
 
 export interface UnpackedPackage {
   name: string;
@@ -72,7 +72,7 @@ async function locate(
 ): Promise<FoundLibrary | undefined> {
   for (const { name, folder } of packages) {
     for (const below of libraryFolders) {
-      const path = await resolveInRoot(folder, `${below}/${soname}`);
+      const path = await findInRoot(folder, `${below}/${soname}`);
       if (path !== undefined) return { soname, path: join(folder, path), packageName: name };
     }
   }

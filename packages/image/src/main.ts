@@ -31,8 +31,7 @@ function overview(): string {
 
 function help({ usage: one, summary, options, exitCodes }: Command): string {
   const rows = table(Object.entries(options).map(([option, what]) => [`  ${option}`, what]));
-  const codes =
-    exitCodes === undefined ? [] : ['', `Exit codes: ${exitCodes}; 2 wrong usage, 130 interrupted.`];
+  const codes = exitCodes === undefined ? [] : ['', `Exit codes: ${exitCodes}, 130 interrupted.`];
   return [
     `Usage: coracle-image ${one}`,
     '',

@@ -3,8 +3,8 @@ import { lstat, readdir, readlink } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
 import { listFiles } from './digest.ts';
 import { kindOf, SourceMistake } from './recipe-source.ts';
+import { findInRoot } from './root-path.ts';
 import { isInside, linkTarget, mergedPath } from './root-paths.ts';
-import { resolveInRoot } from './root-resolve.ts';
 
 export type PackageEntry =
   | { kind: 'file'; path: string; source: string; mode: 0o644 | 0o755 }
@@ -20,7 +20,7 @@ const documentation = ['doc', 'info', 'lintian', 'locale', 'man'].map((name) => 
  */
 export async function packageFiles(folder: string, wanted: string): Promise<PackageEntry[]> {
   if (wanted.endsWith('/')) return await folderEntries(folder, wanted.slice(0, -1));
-  const home = await resolveInRoot(folder, posix.dirname(wanted));
+  const home = await findInRoot(folder, posix.dirname(wanted));
   const source = home === undefined ? undefined : join(folder, home, basename(wanted));
   const stats = source && (await lstat(source).catch(() => undefined));
   if (!source || !stats) throw await missing(folder, wanted);
@@ -29,7 +29,7 @@ export async function packageFiles(folder: string, wanted: string): Promise<Pack
   const entry = await entryOf(source, wanted);
   if (entry.kind !== 'link') return [entry];
   // A program is often a link to another one of its package, which the recipe means as well.
-  const target = await resolveInRoot(folder, wanted);
+  const target = await findInRoot(folder, wanted);
   if (target === undefined || target === wanted) return [entry];
   const isFolder = (await lstat(join(folder, target))).isDirectory();
   return [entry, ...(isFolder ? [] : [await entryOf(join(folder, target), target)])];

@@ -12,8 +12,9 @@ const linksAtMost = 40;
  * @throws ImageError `input-missing`, naming the path.
  */
 export async function resolveInRoot(root: string, path: string): Promise<string> {
+  const asked = `/${path.replace(/^\/+/, '')}`;
   const fail = (why: string): never => {
-    throw new ImageError('input-missing', `the image has no /${path.replace(/^\/+/, '')}: ${why}`);
+    throw new ImageError('input-missing', `the image has no ${asked}${why}`);
   };
   const waiting = path.split('/');
   let links = 0;
@@ -25,9 +26,12 @@ export async function resolveInRoot(root: string, path: string): Promise<string>
       continue;
     }
     const here = join(root, ...found, part);
-    const stats = await lstat(here).catch(() => fail(`there is no /${[...found, part].join('/')}`));
+    const stats = await lstat(here).catch(() => {
+      const missing = `/${[...found, part].join('/')}`;
+      return fail(missing === asked ? '' : `: there is no ${missing}`);
+    });
     if (stats.isSymbolicLink()) {
-      if (++links > linksAtMost) fail('too many links');
+      if (++links > linksAtMost) fail(': too many links');
       const target = await readlink(here);
       if (target.startsWith('/')) found = [];
       waiting.unshift(...target.split('/'));
@@ -35,7 +39,17 @@ export async function resolveInRoot(root: string, path: string): Promise<string>
     }
     found.push(part);
     // What follows must lie in it, be it only an empty part.
-    if (waiting.length > 0 && !stats.isDirectory()) fail(`/${found.join('/')} is no folder`);
+    if (waiting.length > 0 && !stats.isDirectory()) fail(`: /${found.join('/')} is no folder`);
   }
   return found.join('/');
+}
+
+/** As `resolveInRoot`; undefined when there is nothing. */
+export async function findInRoot(root: string, path: string): Promise<string | undefined> {
+  try {
+    return await resolveInRoot(root, path);
+  } catch (error) {
+    if (error instanceof ImageError && error.code === 'input-missing') return undefined;
+    throw error;
+  }
 }

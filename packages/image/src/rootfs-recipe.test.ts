@@ -19,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { listFiles } from './digest.ts';
 import { parseRecipe } from './recipe.ts';
 import { kindOf } from './recipe-source.ts';
-import { resolveInRoot } from './root-resolve.ts';
+import { findInRoot } from './root-path.ts';
 import { RootTree } from './root-tree.ts';
 import { addRecipeFiles } from './rootfs-recipe.ts';
 
@@ -240,7 +240,7 @@ test('links are followed below a root as if it were one', async () => {
   link('b', '../../../../lib/./real');
   link('loop', 'loop');
   link('host', '/etc/passwd');
-  const resolve = (path: string) => resolveInRoot(join(folder, 'package'), path);
+  const resolve = (path: string) => findInRoot(join(folder, 'package'), path);
   expect(await Promise.all(['a', 'b', 'lib/real', 'usr/../a'].map(resolve))).toEqual(
     Array(4).fill('usr/lib/real'),
   );

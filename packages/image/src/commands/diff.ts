@@ -6,7 +6,7 @@ export const diff: Command = {
   usage: 'diff A B [--json]',
   summary: 'show what is different between two images',
   options: { '--json': 'print all differences with sizes, modes and digests' },
-  exitCodes: '0 the same, 1 different, 2 trouble',
+  exitCodes: '0 the same, 1 different, 2 wrong usage or an image that cannot be read',
   failedCode: 2,
   async run(args, signal) {
     const { values, positionals } = parseCommand(args, ['A', 'B'], jsonOption);
@@ -22,7 +22,7 @@ function describe(found: ImageDiff): string[] {
   const sections: [title: string, lines: string[]][] = [
     ['Settings', settings.map((one) => line(one, (value) => value || 'none'))],
     ['Packages', packages.map((one) => line(one, ({ version }) => version, ['sha256']))],
-    ['Kernel options', (kernelOptions ?? []).map((one) => line(one, (value) => value))],
+    ['Kernel options', shorten((kernelOptions ?? []).map((one) => line(one, (value) => value)))],
     [
       'Files',
       imageFiles.map((one) => line(one, ({ sizeBytes }) => formatBytes(sizeBytes), ['sha256'], growth(one))),
@@ -32,6 +32,16 @@ function describe(found: ImageDiff): string[] {
   return sections
     .filter(([, lines]) => lines.length > 0)
     .flatMap(([title, lines]) => [style('bold', title), ...lines]);
+}
+
+/** Kernels of different origin have nothing in common. */
+const optionsAtMost = 40;
+
+function shorten(lines: string[]): string[] {
+  const hidden = lines.length - optionsAtMost;
+  return hidden <= 0
+    ? lines
+    : [...lines.slice(0, optionsAtMost), `  and ${hidden} more: --json has them all`];
 }
 
 /** @param unseen keys whose change the text does not show */

@@ -7,7 +7,7 @@ export const verify: Command = {
   usage: 'verify IMAGE [--json]',
   summary: 'compare everything in an image with what it says of itself',
   options: { '--json': 'print the problems' },
-  exitCodes: '0 the image is as it was built, 1 it is not',
+  exitCodes: '0 the image is as it was built, 1 it is not, 2 wrong usage',
   async run(args, signal) {
     const { values, positionals } = parseCommand(args, ['IMAGE'], jsonOption);
     const found = await verifyImage(positionals[0] ?? '', { signal, progress: stderrProgress() });
