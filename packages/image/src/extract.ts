@@ -1,5 +1,5 @@
 /** Unpacks the root of an image into a folder of the host, without root and without mounting anything. */
-import { chmod, lstat, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeCpio } from './cpio-decode.ts';
 import { debugfs, quote } from './debugfs.ts';
@@ -11,7 +11,7 @@ import { readTree } from './tree.ts';
 
 export interface ExtractedRoot {
   readonly folder: string;
-  /** Paths that do not belong to root, with `uid:gid`. Of EROFS only root is told. */
+  /** Paths that do not belong to root, with `uid:gid`. Of EROFS they are not told: it is made with `--all-root`. */
   readonly foreign: ReadonlyMap<string, string>;
 }
 
@@ -47,17 +47,11 @@ export async function withExtractedRoot<T>(
   });
 }
 
+/** Without owners, though root could set them: chown(2) takes the set-user-id bits away that were just set. */
 async function extractErofs(file: string, target: string, _scratch: string, signal?: AbortSignal) {
-  const preserve = isRoot() ? '--preserve' : '--preserve-perms';
-  const options = { signal, debianPackage: 'erofs-utils' };
-  await run('fsck.erofs', [`--extract=${target}`, '--overwrite', preserve, file], options);
-  const foreign: Foreign = new Map();
-  if (!isRoot()) return foreign;
-  for (const { path } of await readTree(target)) {
-    const { uid, gid } = await lstat(join(target, path));
-    noteOwner(foreign, path, `${uid}:${gid}`);
-  }
-  return foreign;
+  const args = [`--extract=${target}`, '--overwrite', '--preserve-perms', '--no-preserve-owner', file];
+  await run('fsck.erofs', args, { signal, debianPackage: 'erofs-utils' });
+  return new Map<string, string>();
 }
 
 /** debugfs drops set-user-id and sticky bits while it unpacks, so modes are asked for, and owners with them. */
@@ -111,8 +105,4 @@ async function setModes(target: string, modes: ReadonlyMap<string, number>): Pro
 
 function noteOwner(foreign: Foreign, path: string, owner: string): void {
   if (owner !== '0:0') foreign.set(path, owner);
-}
-
-function isRoot(): boolean {
-  return process.getuid?.() === 0;
 }
