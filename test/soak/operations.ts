@@ -108,7 +108,7 @@ export const operations: readonly Operation[] = [
     name: 'exec, grandchild stays',
     weight: 2,
     async run({ tenant, random }) {
-      const script = `(trap '' HUP; sleep 1; echo late) & echo early; exit 4`;
+      const script = `(trap '' HUP; sleep 100; echo late) & echo early; exit 4`;
       const { text, result } = await output(tenant, script, { terminal: random.chance(0.5) });
       assert.deepEqual({ text: text.trim(), code: result.code }, { text: 'early', code: 4 });
     },

@@ -2,7 +2,9 @@ import { constants } from 'node:fs';
 import { copyFile, readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Apt } from './apt.ts';
-import { atomicFolder, cacheFolder, touchAndTrim } from './cache.ts';
+import { atomicFolder, cacheFolder } from './cache.ts';
+import { trimImages } from './cache-prune.ts';
+import { holdCache, noteUse } from './cache-use.ts';
 import { ImageError } from './errors.ts';
 import { describeInputs, type ImageInputs } from './inputs.ts';
 import { buildKernel, findBuiltKernel } from './kernel/build.ts';
@@ -53,6 +55,7 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   const output = resolve(options.output);
   const cache = resolve(options.cache ?? cacheFolder());
   await refuseForeignOutput(output);
+  await holdCache(cache);
   const recipe = await readRecipe(options.recipe);
   const lockPath = options.lock ?? join(dirname(resolve(options.recipe)), 'images.lock.json');
   const lock = await readLock(lockPath);
@@ -82,7 +85,6 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
     if (cached) {
       await progress.step(`take ${recipe.name} from the cache (same inputs)`, async () => {
         await atomicFolder(output, (folder) => copyImage(cached.folder, folder));
-        await touchAndTrim(dirname(cached.folder), cached.folder);
       });
       return { image: await loadImage(output), cached: true };
     }
@@ -110,7 +112,7 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
     await progress.step('keep the image in the cache', async () => {
       const kept = cachedPath(cache, inputs);
       await atomicFolder(kept, (folder) => copyImage(output, folder));
-      await touchAndTrim(dirname(kept), kept);
+      await trimImages(cache);
     });
   }
   return { image: await loadImage(output), cached: false };
@@ -125,6 +127,7 @@ export async function buildOwnKernel(
 ): Promise<{ kernel: Kernel; cached: boolean }> {
   const { signal, progress = silentProgress } = options;
   const cache = resolve(options.cache ?? cacheFolder());
+  await holdCache(cache);
   const recipe = await readRecipe(options.recipe);
   const lockPath = options.lock ?? join(dirname(resolve(options.recipe)), 'images.lock.json');
   const lock = await readLock(lockPath);
@@ -185,8 +188,10 @@ async function loadCached(
   inputs: ImageInputs,
   signal?: AbortSignal,
 ): Promise<Image | undefined> {
+  const folder = cachedPath(cache, inputs);
   try {
-    return await loadImage(cachedPath(cache, inputs), { checkDigests: true, signal });
+    await noteUse(folder);
+    return await loadImage(folder, { checkDigests: true, signal });
   } catch (error) {
     if (error instanceof ImageError && error.code === 'image-invalid') return undefined;
     throw error;

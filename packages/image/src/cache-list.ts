@@ -2,6 +2,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { cacheFolder, isAlive } from './cache.ts';
+import { kernelRecordName } from './kernel/build.ts';
 import { manifestFileName } from './manifest.ts';
 import { run } from './run.ts';
 
@@ -25,18 +26,29 @@ interface Place {
 
 const places: readonly Place[] = [
   { kind: 'image', folder: 'images', pattern: /^[0-9a-f]{64}$/, nameOf: imageName },
-  // Of kernels only the folder's name is known here.
-  { kind: 'kernel', folder: 'kernels', pattern: /^[0-9a-f]{16,64}$/, nameOf: async () => '' },
+  { kind: 'kernel', folder: 'kernels', pattern: /^[0-9a-f]{64}$/, nameOf: kernelName },
   { kind: 'package', folder: 'packages', pattern: /^[0-9a-f]{64}\.deb$/, nameOf: packageName },
 ];
 
 const abandonedAfterMs = 24 * 60 * 60 * 1000;
 
 /** @returns the last used first, images before kernels before packages before leftovers. */
-export async function listCache(cache: string = cacheFolder()): Promise<CacheEntry[]> {
+export function listCache(cache: string = cacheFolder()): Promise<CacheEntry[]> {
+  return list(cache, places);
+}
+
+/** Of these alone, which is quick: packages are asked for their names. */
+export function listImages(cache: string = cacheFolder()): Promise<CacheEntry[]> {
+  return list(
+    cache,
+    places.filter(({ kind }) => kind === 'image'),
+  );
+}
+
+async function list(cache: string, wanted: readonly Place[]): Promise<CacheEntry[]> {
   const entries: CacheEntry[] = [];
   const leftovers: CacheEntry[] = [];
-  for (const place of places) {
+  for (const place of wanted) {
     const folder = join(resolve(cache), place.folder);
     const own: CacheEntry[] = [];
     for (const file of await readdir(folder).catch(() => [])) {
@@ -70,10 +82,19 @@ async function sizeOf(path: string): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-async function imageName(path: string): Promise<string> {
+function imageName(path: string): Promise<string> {
+  return textIn(join(path, manifestFileName), 'name');
+}
+
+function kernelName(path: string): Promise<string> {
+  return textIn(join(path, kernelRecordName), 'release');
+}
+
+/** '' where the file has no such key: it is only to be shown. */
+async function textIn(path: string, key: string): Promise<string> {
   try {
-    const { name } = JSON.parse(await readFile(join(path, manifestFileName), 'utf8')) as { name?: unknown };
-    return typeof name === 'string' ? name : '';
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'))[key];
+    return typeof value === 'string' ? value : '';
   } catch {
     return '';
   }

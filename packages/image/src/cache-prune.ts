@@ -1,7 +1,7 @@
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { cacheFolder } from './cache.ts';
-import { type CacheEntry, listCache } from './cache-list.ts';
+import { type CacheEntry, listCache, listImages } from './cache-list.ts';
 import { heldSinceMs } from './cache-use.ts';
 
 export interface PruneOptions {
@@ -22,6 +22,9 @@ export interface PruneResult {
   readonly inUse: readonly CacheEntry[];
 }
 
+/** Finished images are 150 MB each, and every change of the agent makes a new one. */
+const keptImages = 6;
+
 const unusedAfterMs = 30 * 24 * 60 * 60 * 1000;
 
 /**
@@ -41,6 +44,15 @@ export async function pruneCache(options: PruneOptions = {}): Promise<PruneResul
   }
   const freedBytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return { removed, freedBytes, inUse };
+}
+
+/** Removes the images that were not used for longest, but those that a running process uses. */
+export async function trimImages(cache: string): Promise<void> {
+  const heldSince = await heldSinceMs(cache);
+  const images = (await listImages(cache)).filter(({ kind }) => kind === 'image');
+  for (const { path, usedMs } of images.slice(keptImages)) {
+    if (usedMs < heldSince) await remove(path);
+  }
 }
 
 /** @param entries of each kind the last used first */

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /** The folder for what can be made or fetched again; the same for all of Coracle's programs. */
@@ -9,9 +9,6 @@ export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): strin
   // Engines call us with an empty environment.
   return home ? join(home, '.cache', 'coracle') : '/var/cache/coracle';
 }
-
-/** Finished images are 75 MB each, and every change of the agent makes a new one. */
-const keptImages = 6;
 
 /**
  * Makes a folder under a final name in one step: `fill` works in a neighbour of it, which is renamed when it is
@@ -57,22 +54,6 @@ export function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-/** Notes that a cached image was used, and removes the ones that were not used for longest. */
-export async function touchAndTrim(imagesFolder: string, used: string): Promise<void> {
-  const now = new Date();
-  await utimes(used, now, now);
-  const images = await Promise.all(
-    (await readdir(imagesFolder))
-      .filter((name) => /^[0-9a-f]{64}$/.test(name))
-      .map(async (name) => {
-        const path = join(imagesFolder, name);
-        return { path, usedMs: (await stat(path).catch(() => undefined))?.mtimeMs ?? 0 };
-      }),
-  );
-  const old = images.sort((a, b) => b.usedMs - a.usedMs).slice(keptImages);
-  await Promise.all(old.map(({ path }) => rm(path, { recursive: true, force: true })));
 }
 
 function ignoreMissing(error: NodeJS.ErrnoException): void {

@@ -7,7 +7,14 @@ import type { ImageInputs } from './inputs.ts';
 import type { Kernel } from './kernel/kernel.ts';
 import { moduleKey } from './kernel/modules.ts';
 import type { UnpackedPackage } from './libraries.ts';
-import { type ImageFileName, imageFileNames, type Manifest, manifestFileName } from './manifest.ts';
+import {
+  type ImageFileName,
+  imageFileNames,
+  imageFormat,
+  type Manifest,
+  manifestFileName,
+} from './manifest.ts';
+import { upstreamVersion } from './package-names.ts';
 import type { PinnedPackage } from './packages.ts';
 import type { TreeEntry } from './root-tree.ts';
 import { makeSbom } from './sbom.ts';
@@ -66,11 +73,13 @@ async function describeManifest(folder: string, made: Made): Promise<Manifest> {
     files[name] = { sizeBytes: (await lstat(path)).size, sha256: await sha256File(path, signal) };
   }
   const debian = [pinned.kernel, ...usedPackages(made)];
-  const upstream = (name: string) =>
-    debian.find((one) => one.name === name)?.version.replace(/^\d+:|-[^-]*$/g, '');
+  const upstream = (name: string) => {
+    const found = debian.find((one) => one.name === name);
+    return found && upstreamVersion(found.version);
+  };
   const { crun, busybox } = { crun: upstream('crun'), busybox: upstream('busybox-static') };
   return {
-    format: 2,
+    format: imageFormat,
     name: recipe.name,
     architecture: 'x86_64',
     inputs: inputs.digest,

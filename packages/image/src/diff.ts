@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Contents, type ContentsEntry, readContents } from './contents.ts';
-import { parseKernelConfig } from './kernel-config.ts';
+import { parseConfig } from './kernel/configuration.ts';
 import { type Image, loadImage } from './load.ts';
 import { imageFileNames, type Manifest } from './manifest.ts';
 
@@ -56,7 +56,8 @@ function settingsOf({ files: _files, packages: _packages, ...rest }: Manifest): 
   const found = new Map<string, string>();
   const walk = (prefix: string, value: unknown) => {
     if (Array.isArray(value)) found.set(prefix, value.join(' '));
-    else if (value === null || typeof value !== 'object') found.set(prefix, String(value));
+    else if (value === null) found.set(prefix, '');
+    else if (typeof value !== 'object') found.set(prefix, String(value));
     else for (const [key, member] of Object.entries(value)) walk(prefix ? `${prefix}.${key}` : key, member);
   };
   walk('', rest);
@@ -82,6 +83,6 @@ function pathsOf({ entries }: Contents): Map<string, ContentsEntry> {
 async function diffKernelOptions(a: Image, b: Image): Promise<Difference<string>[] | null> {
   const file = 'kernel.config';
   if (!a.manifest.files[file] || !b.manifest.files[file]) return null;
-  const read = async ({ folder }: Image) => parseKernelConfig(await readFile(join(folder, file), 'utf8'));
+  const read = async ({ folder }: Image) => parseConfig(await readFile(join(folder, file), 'utf8'));
   return compare(await read(a), await read(b));
 }

@@ -8,7 +8,7 @@ import type { NodeProgram } from './node-package.ts';
 import type { PinnedInputs } from './packages.ts';
 import type { Recipe } from './recipe.ts';
 import { describeRecipe } from './recipe-digest.ts';
-import { run } from './run.ts';
+import { run, runBoth } from './run.ts';
 
 export interface ImageInputs {
   recipe: Recipe;
@@ -34,7 +34,7 @@ export async function describeInputs(
 ): Promise<ImageInputs> {
   const [agentDigest, tools, builder] = await Promise.all([
     digestAgent(agentFolder, signal),
-    toolVersions(signal),
+    toolVersions(recipe, signal),
     builderDigest(),
   ]);
   const digest = sha256Json({
@@ -73,12 +73,16 @@ async function digestAgent(folder: string, signal?: AbortSignal): Promise<string
 }
 
 /** Another version of these may write other bits from the same files. */
-async function toolVersions(signal?: AbortSignal): Promise<string[]> {
+async function toolVersions({ root }: Recipe, signal?: AbortSignal): Promise<string[]> {
   const firstLine = (text: string) => text.split('\n', 1)[0] ?? '';
+  // Those of ext4 say it on stderr.
+  const ext4 = async () =>
+    firstLine((await runBoth('mke2fs', ['-V'], { signal, debianPackage: 'e2fsprogs' })).stderr);
   return Promise.all([
     // Version 1.5 prints its version and then fails, for it does not know -V; later ones know it.
     run('mkfs.erofs', ['-V'], { signal, debianPackage: 'erofs-utils', anyExitCode: true }).then(firstLine),
     run('strip', ['--version'], { signal, debianPackage: 'binutils' }).then(firstLine),
+    ...(root.filesystem === 'ext4' ? [ext4()] : []),
   ]);
 }
 

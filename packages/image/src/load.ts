@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { checkFile, checkListed, type Problem } from './check-file.ts';
 import { ImageError } from './errors.ts';
-import { type Manifest, manifestFileName, manifestSchema } from './manifest.ts';
+import { imageFormat, type Manifest, manifestFileName, manifestSchema } from './manifest.ts';
 
 export interface Image {
   /** Absolute path of the image's folder. */
@@ -56,8 +56,11 @@ export function describeImagePaths(absolute: string, manifest: Manifest): Image 
 export async function readManifest(folder: string): Promise<Manifest> {
   const path = join(folder, manifestFileName);
   try {
-    return manifestSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    const manifest: unknown = JSON.parse(await readFile(path, 'utf8'));
+    refuseOtherFormat(path, manifest);
+    return manifestSchema.parse(manifest);
   } catch (cause) {
+    if (cause instanceof ImageError) throw cause;
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
       throw new ImageError('image-invalid', `there is no guest image in ${folder} (no ${manifestFileName})`, {
         cause,
@@ -66,4 +69,14 @@ export async function readManifest(folder: string): Promise<Manifest> {
     const why = cause instanceof z.ZodError ? z.prettifyError(cause) : String(cause);
     throw new ImageError('image-invalid', `${path} is not the manifest of a guest image: ${why}`, { cause });
   }
+}
+
+/** One sentence, instead of one about each key that is another in that format. */
+function refuseOtherFormat(path: string, manifest: unknown): void {
+  const format = (manifest as { format?: unknown } | null)?.format;
+  if (typeof format !== 'number' || format === imageFormat) return;
+  throw new ImageError(
+    'image-invalid',
+    `${path} is of format ${format} and this program reads format ${imageFormat}: build the image again`,
+  );
 }

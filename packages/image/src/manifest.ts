@@ -20,12 +20,14 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const file = z.object({ sizeBytes: z.int().nonnegative(), sha256 });
 
 /**
- * Unknown keys are let through: a newer builder may add some without changing the format.
- *
- * Format 2: an image may have no initramfs or no root disk, and other kernels (1 had vmlinuz, initrd.img, rootfs.erofs).
+ * 2: an image may have no initramfs or no root disk, and other kernels. Format 1 had vmlinuz, initrd.img and
+ * rootfs.erofs; builders and readers of it are gone.
  */
+export const imageFormat = 2;
+
+/** Unknown keys are let through: a newer builder may add some without changing the format. */
 export const manifestSchema = z.object({
-  format: z.literal(2),
+  format: z.literal(imageFormat),
   name: z.string(),
   architecture: z.literal('x86_64'),
   /** Digest of everything that the image was made from; the same digest means the same bits. */

@@ -18,7 +18,12 @@ function encode(text: string): string {
   return encodeURIComponent(text).replaceAll('%3A', ':');
 }
 
+/** Of a Debian version: without its epoch and revision. */
+export function upstreamVersion(version: string): string {
+  return version.replace(/^\d+:|-[^-]*$/g, '');
+}
+
 /** @param product `vendor:product` */
-export function cpe(product: string, version: string): string {
-  return `cpe:2.3:a:${product}:${version}:*:*:*:*:*:*:*`;
+export function cpe(product: string, version: string, kind: 'a' | 'o' = 'a'): string {
+  return `cpe:2.3:${kind}:${product}:${version.replaceAll(/[^\w.-]/g, '\\$&')}:*:*:*:*:*:*:*`;
 }

@@ -50,7 +50,9 @@ export async function refreshLock(
 
   const fresh: Lock = { format: 1, debian: {}, npm: {} };
   const pinOptions = { updateMissing: true, progress: { ...progress, notice: () => {} } };
-  for (const kernel of kernelsOf(recipe)) await pinMissing(recipe, fresh, apt, { ...pinOptions, kernel });
+  await progress.step('ask the archive for the current versions', async () => {
+    for (const kernel of kernelsOf(recipe)) await pinMissing(recipe, fresh, apt, { ...pinOptions, kernel });
+  });
   const node = await findNode(recipe.node.package, folder, signal);
   // Against the old pin first: the same version must still have the same digest.
   checkNodePin(node, structuredClone(old), true, pinOptions.progress);

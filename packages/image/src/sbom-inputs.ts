@@ -1,7 +1,8 @@
 /** Gathers what an SBOM says: which part of the image came from where. */
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { readAgentPackages } from './agent-packages.ts';
+import { basename, join } from 'node:path';
+import { type AgentPackage, readAgentPackages } from './agent-packages.ts';
+import { agentBlobPath, agentScriptPath } from './boot-protocol.ts';
 import { decodeCpio } from './cpio-decode.ts';
 import { readDebianLicences } from './debian-copyright.ts';
 import type { Made } from './describe.ts';
@@ -39,7 +40,12 @@ export async function gatherSbomInputs(
   return {
     name: inputs.recipe.name,
     inputs: inputs.digest,
-    kernel: { ...kernelPart, release: kernel.release },
+    kernel: {
+      ...kernelPart,
+      release: kernel.release,
+      origin: kernel.origin,
+      compiler: kernel.origin === 'built' ? inputs.kernel?.compiler : undefined,
+    },
     debian,
     node: {
       packageName,
@@ -50,7 +56,7 @@ export async function gatherSbomInputs(
     },
     agent: {
       digest: inputs.agentDigest,
-      packages: await readAgentPackages(inputs.agentFolder),
+      packages: await agentPackages(made),
       files: { root: rootFiles(made, 'agent') },
     },
   };
@@ -58,6 +64,14 @@ export async function gatherSbomInputs(
 
 async function debianPart(pin: PinnedPackage, made: Made, files: PartFiles): Promise<DebianPart> {
   return { ...pin, licences: await readDebianLicences(pin.name, made.packages ?? []), files };
+}
+
+/** The agent's snapshot, where there is one, holds what agent.js is bundled from. */
+async function agentPackages({ inputs, entries }: Made): Promise<AgentPackage[] | undefined> {
+  const packages = await readAgentPackages(inputs.agentFolder);
+  if (!entries.some(({ path }) => path === agentBlobPath.slice(1))) return packages;
+  const placed = (file: string) => (file === basename(agentScriptPath) ? basename(agentBlobPath) : file);
+  return packages?.map((one) => ({ ...one, files: one.files.map(placed) }));
 }
 
 /** Without links: busybox alone has three hundred. */

@@ -26,6 +26,8 @@ const inputs: SbomInputs = {
   kernel: {
     ...part('linux-image-6.1', { files: { image: ['vmlinuz'], initrd: ['lib/modules/6.1/virtio.ko'] } }),
     release: '6.1',
+    origin: 'prebuilt',
+    compiler: undefined,
   },
   debian: [
     part('crun', {
@@ -109,11 +111,24 @@ describe('makeSbom', () => {
     expect(find('libc6').licenses).toBeUndefined();
   });
 
+  test('a kernel of our own is its source package, compiled', () => {
+    const kernel = { ...inputs.kernel, ...part('linux-source-6.12', { version: '6.12.1-1~deb12u1' }) };
+    const own = { ...kernel, origin: 'built', compiler: 'gcc 12' } as const;
+    const { components } = JSON.parse(makeSbom({ ...inputs, kernel: own })) as Read;
+    expect(components[0]).toMatchObject({
+      name: 'linux-source-6.12',
+      cpe: 'cpe:2.3:o:linux:linux_kernel:6.12.1:*:*:*:*:*:*:*',
+      description: expect.stringContaining('configuration in kernel.config'),
+    });
+    expect(components[0]?.properties).toContainEqual({ name: 'coracle:kernel-compiler', value: 'gcc 12' });
+  });
+
   test('says what files are from each part', () => {
     expect(find('linux-image-6.1').properties).toEqual([
       { name: 'coracle:image-file', value: 'vmlinuz' },
       { name: 'coracle:initrd-file', value: 'lib/modules/6.1/virtio.ko' },
       { name: 'coracle:kernel-release', value: '6.1' },
+      { name: 'coracle:kernel-origin', value: 'prebuilt' },
     ]);
     expect(find('crun').properties).toEqual([{ name: 'coracle:root-file', value: 'usr/lib/crun' }]);
     expect(find('coracle-agent').components?.[1]).toMatchObject({

@@ -17,14 +17,21 @@ import { JsonSerializer, JSON as SerializeJson } from '@cyclonedx/cyclonedx-libr
 import { fixupSpdxId } from '@cyclonedx/cyclonedx-library/SPDX';
 import { Spec1dot6 } from '@cyclonedx/cyclonedx-library/Spec';
 import type { AgentPackage } from './agent-packages.ts';
+import type { KernelOrigin } from './kernel/kernel.ts';
 import type { NodeLibrary } from './node-libraries.ts';
-import { cpe, debianPurl, genericPurl, npmPurl } from './package-names.ts';
+import { cpe, debianPurl, genericPurl, npmPurl, upstreamVersion } from './package-names.ts';
 
 export interface SbomInputs {
   readonly name: string;
   /** Digest of all inputs, of the manifest. */
   readonly inputs: string;
-  readonly kernel: DebianPart & { readonly release: string };
+  /** The package that it is in; built: the package of the source that it was compiled from. */
+  readonly kernel: DebianPart & {
+    readonly release: string;
+    readonly origin: KernelOrigin;
+    /** undefined for a prebuilt one. */
+    readonly compiler: string | undefined;
+  };
   readonly debian: readonly DebianPart[];
   readonly node: {
     readonly packageName: string;
@@ -64,8 +71,7 @@ export function makeSbom(inputs: SbomInputs): string {
     bomRef: 'image',
     version: inputs.inputs,
   });
-  const kernel = debianComponent(inputs.kernel, ComponentType.OperatingSystem);
-  kernel.properties.add(new Property('coracle:kernel-release', inputs.kernel.release));
+  const kernel = kernelComponent(inputs.kernel);
   const debian = [
     { part: inputs.kernel, component: kernel },
     ...inputs.debian.map((part) => ({ part, component: debianComponent(part, ComponentType.Library) })),
@@ -104,6 +110,19 @@ function debianComponent(part: DebianPart, type: ComponentType): Component {
   component.hashes.set(HashAlgorithm['SHA-256'], part.sha256);
   for (const licence of debianLicences(part.licences ?? [])) component.licenses.add(licence);
   return withFiles(component, part.files);
+}
+
+function kernelComponent(part: SbomInputs['kernel']): Component {
+  const component = debianComponent(part, ComponentType.OperatingSystem);
+  component.cpe = cpe('linux:linux_kernel', upstreamVersion(part.version), 'o');
+  component.properties.add(new Property('coracle:kernel-release', part.release));
+  component.properties.add(new Property('coracle:kernel-origin', part.origin));
+  if (part.origin === 'built') {
+    component.description =
+      'Linux, compiled from the source in this package with the configuration in kernel.config; the hash is of the package';
+    if (part.compiler) component.properties.add(new Property('coracle:kernel-compiler', part.compiler));
+  }
+  return component;
 }
 
 function nodeComponent(node: SbomInputs['node']): Component {

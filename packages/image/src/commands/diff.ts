@@ -22,7 +22,7 @@ function describe(found: ImageDiff): string[] {
   const sections: [title: string, lines: string[]][] = [
     ['Settings', settings.map((one) => line(one, (value) => value || 'none'))],
     ['Packages', packages.map((one) => line(one, ({ version }) => version, digestOf))],
-    ['Kernel options', (kernelOptions ?? []).map((one) => line(one, (value) => value))],
+    ['Kernel options', shorten((kernelOptions ?? []).map((one) => line(one, (value) => value)))],
     [
       'Files',
       imageFiles.map((one) => line(one, ({ sizeBytes }) => formatBytes(sizeBytes), digestOf, growth(one))),
@@ -32,6 +32,16 @@ function describe(found: ImageDiff): string[] {
   return sections
     .filter(([, lines]) => lines.length > 0)
     .flatMap(([title, lines]) => [style('bold', title), ...lines]);
+}
+
+/** Kernels of different origin have nothing in common. */
+const optionsAtMost = 40;
+
+function shorten(lines: string[]): string[] {
+  const hidden = lines.length - optionsAtMost;
+  return hidden <= 0
+    ? lines
+    : [...lines.slice(0, optionsAtMost), `  and ${hidden} more: --json has them all`];
 }
 
 /** @param digest shown where the text is the same in both */

@@ -63,10 +63,11 @@ function facts({ manifest }: Inspection): string[][] {
 }
 
 function describeRoot(root: Inspection['manifest']['root']): string {
-  if (root.filesystem === 'initramfs') return 'initramfs';
+  if (root.filesystem === 'initramfs') return 'initramfs, all in memory';
   const packed = root.compression === 'none' ? 'not compressed' : root.compression;
   const verity = root.verity ? `verity, root hash ${root.verity.rootHash}` : 'no verity';
-  return `${root.filesystem}, ${packed}, ${verity}`;
+  const device = root.device === 'pmem' ? "mapped from the host's memory (pmem)" : root.device;
+  return `${root.filesystem}, ${packed}, ${device}, ${verity}`;
 }
 
 function count(files: number): string {

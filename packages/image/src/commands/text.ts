@@ -34,6 +34,7 @@ export function formatGrowth(bytes: number): string {
 
 export function formatAge(usedMs: number, nowMs: number = Date.now()): string {
   const minutes = Math.max(0, Math.floor((nowMs - usedMs) / 60_000));
+  if (minutes < 1) return 'just now';
   if (minutes < 60) return `${minutes} min ago`;
   if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ago`;
   return `${Math.floor(minutes / (24 * 60))} days ago`;

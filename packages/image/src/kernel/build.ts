@@ -2,11 +2,12 @@
  * Our own kernel: compiled from Debian's source package with the recipe's configuration, once, and then kept in the
  * cache under the digest of everything that decides its bits.
  */
-import { copyFile, mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { atomicFolder } from '../cache.ts';
+import { noteUse } from '../cache-use.ts';
 import { sha256File, sha256Json } from '../digest.ts';
 import { ImageError } from '../errors.ts';
 import type { PinnedPackage } from '../packages.ts';
@@ -55,7 +56,7 @@ export async function describeKernelInputs(
 }
 
 const fileNames = ['vmlinux', 'vmlinuz', 'kernel.config'] as const;
-const recordName = 'kernel.json';
+export const kernelRecordName = 'kernel.json';
 const recordSchema = z.object({
   format: z.literal(1),
   release: z.string(),
@@ -75,15 +76,14 @@ export async function findBuiltKernel(
   signal?: AbortSignal,
 ): Promise<Kernel | undefined> {
   const folder = kernelFolder(cache, inputs);
-  const text = await readFile(join(folder, recordName), 'utf8').catch(() => undefined);
+  const text = await readFile(join(folder, kernelRecordName), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   const { release, files } = recordSchema.parse(JSON.parse(text));
+  await noteUse(folder);
   for (const name of fileNames) {
     const digest = await sha256File(join(folder, name), signal).catch(() => undefined);
     if (digest !== files[name]) return undefined;
   }
-  const now = new Date();
-  await utimes(folder, now, now);
   return {
     origin: 'built',
     release,
@@ -157,7 +157,7 @@ export async function buildKernel(
       compiler: inputs.compiler,
       files,
     };
-    await writeFile(join(folder, recordName), `${JSON.stringify(record, null, 2)}\n`);
+    await writeFile(join(folder, kernelRecordName), `${JSON.stringify(record, null, 2)}\n`);
   });
   const kernel = await findBuiltKernel(cache, inputs, signal);
   if (!kernel)
