@@ -16,8 +16,8 @@ test('a growth has its sign', () => {
 });
 
 test.each([
-  [0, '0 min ago'],
-  [-5000, '0 min ago'],
+  [0, 'just now'],
+  [-5000, 'just now'],
   [59 * 60_000, '59 min ago'],
   [47 * 3_600_000, '47 h ago'],
   [100 * 3_600_000, '4 days ago'],
