@@ -35,6 +35,7 @@ export function entryTable(entries: readonly CacheEntry[]): string[] {
 }
 
 function describe(entries: readonly CacheEntry[]): string[] {
+  if (entries.length === 0) return [`${style('bold', cacheFolder())}: empty`];
   const bytes = entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return [
     `${style('bold', cacheFolder())}: ${formatBytes(bytes)} in ${entries.length} things`,
