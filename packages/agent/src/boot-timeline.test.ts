@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest';
+import { BootTimeline, parseInitRecord } from './boot-timeline.ts';
+
+test('keeps what took longer than a millisecond, and moments', () => {
+  const timeline = new BootTimeline(500, 120);
+  timeline.step('mount /proc', 500, 500.4);
+  timeline.step('cgroup controllers', 501, 509);
+  timeline.moment('link');
+  expect(timeline.stages()).toMatchObject([
+    { name: 'node', beganMs: 380, tookMs: 120 },
+    { name: 'agent', beganMs: 500, tookMs: 0 },
+    { name: 'cgroup controllers', beganMs: 501, tookMs: 8 },
+    { name: 'link', tookMs: 0 },
+  ]);
+});
+
+test("finds the start of process 1 among the kernel's records", () => {
+  expect(parseInitRecord('6,212,403187,-;Run /opt/coracle/init as init process\n')).toBe(403.187);
+  expect(parseInitRecord('6,1,0,-;Command line: init=/opt/coracle/init\n')).toBeUndefined();
+  expect(parseInitRecord('')).toBeUndefined();
+});

@@ -1,0 +1,70 @@
+/**
+ * When a guest came up, by CLOCK_MONOTONIC, which begins when the kernel does. Kept as it happens and told when
+ * somebody asks (GetAgentDetails): the boot itself pays a reading of the clock for each step.
+ */
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import type { BootStage } from '@coracle/wire';
+import { log, reasonOf } from './log.ts';
+
+/** Steps that took less are not worth a line. */
+const SHORTEST_STEP_MS = 1;
+
+/** Milliseconds since the guest kernel's start. */
+export function uptimeMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+export class BootTimeline {
+  readonly #stages: BootStage[];
+  #init: BootStage | undefined;
+  #asked = false;
+
+  /** To be made first of all in the main function. */
+  constructor(nowMs = uptimeMs(), sinceNodeMs = performance.now()) {
+    this.#stages = [
+      { name: 'node', beganMs: nowMs - sinceNodeMs, tookMs: sinceNodeMs },
+      { name: 'agent', beganMs: nowMs, tookMs: 0 },
+    ];
+  }
+
+  moment(name: string): void {
+    this.#stages.push({ name, beganMs: uptimeMs(), tookMs: 0 });
+  }
+
+  step(name: string, beganMs: number, endedMs = uptimeMs()): void {
+    const tookMs = endedMs - beganMs;
+    if (tookMs > SHORTEST_STEP_MS) this.#stages.push({ name, beganMs, tookMs });
+  }
+
+  stages(): BootStage[] {
+    if (!this.#asked) this.#init = initStarted();
+    this.#asked = true;
+    return this.#init === undefined ? [...this.#stages] : [this.#init, ...this.#stages];
+  }
+}
+
+/** What the kernel noted when it started process 1: loading Node from there on is Node's part, not the kernel's. */
+function initStarted(): BootStage | undefined {
+  try {
+    const fd = openSync('/dev/kmsg', constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const record = Buffer.alloc(8192);
+      for (;;) {
+        const beganMs = parseInitRecord(record.toString('latin1', 0, readSync(fd, record)));
+        if (beganMs !== undefined) return { name: 'init', beganMs, tookMs: 0 };
+      }
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    // EAGAIN: the last record was read. EPIPE: the first ones were overwritten.
+    log('debug', "the kernel's log does not say when process 1 was started", { reason: reasonOf(error) });
+    return undefined;
+  }
+}
+
+/** One record of /dev/kmsg (Documentation/ABI/testing/dev-kmsg): `priority,sequence,microseconds,flags;text`. */
+export function parseInitRecord(record: string): number | undefined {
+  const microseconds = /^\d+,\d+,(\d+),[^;]*;Run \S+ as init process/.exec(record)?.[1];
+  return microseconds === undefined ? undefined : Number(microseconds) / 1000;
+}
