@@ -2,11 +2,13 @@ import { expect, test } from 'vitest';
 import { BootTimeline, parseInitRecord } from './boot-timeline.ts';
 
 test('keeps what took longer than a millisecond, and moments', () => {
-  const timeline = new BootTimeline(500, 120);
+  const timeline = new BootTimeline(500, 120, () => ({ name: 'init', beganMs: 300, tookMs: 0 }));
   timeline.step('mount /proc', 500, 500.4);
   timeline.step('cgroup controllers', 501, 509);
   timeline.moment('link');
+  timeline.stages();
   expect(timeline.stages()).toMatchObject([
+    { name: 'init', beganMs: 300, tookMs: 0 },
     { name: 'node', beganMs: 380, tookMs: 120 },
     { name: 'agent', beganMs: 500, tookMs: 0 },
     { name: 'cgroup controllers', beganMs: 501, tookMs: 8 },

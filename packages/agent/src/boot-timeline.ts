@@ -16,11 +16,12 @@ export function uptimeMs(): number {
 
 export class BootTimeline {
   readonly #stages: BootStage[];
-  #init: BootStage | undefined;
+  readonly #findInit: () => BootStage | undefined;
   #asked = false;
 
   /** To be made first of all in the main function. */
-  constructor(nowMs = uptimeMs(), sinceNodeMs = performance.now()) {
+  constructor(nowMs = uptimeMs(), sinceNodeMs = performance.now(), findInit = initStarted) {
+    this.#findInit = findInit;
     this.#stages = [
       { name: 'node', beganMs: nowMs - sinceNodeMs, tookMs: sinceNodeMs },
       { name: 'agent', beganMs: nowMs, tookMs: 0 },
@@ -37,9 +38,10 @@ export class BootTimeline {
   }
 
   stages(): BootStage[] {
-    if (!this.#asked) this.#init = initStarted();
+    const init = this.#asked ? undefined : this.#findInit();
     this.#asked = true;
-    return this.#init === undefined ? [...this.#stages] : [this.#init, ...this.#stages];
+    if (init !== undefined) this.#stages.unshift(init);
+    return [...this.#stages];
   }
 }
 
