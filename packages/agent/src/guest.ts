@@ -51,7 +51,7 @@ export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): P
     say(hookLine(name));
     await runStep(`boot hook ${name}`, () => runBootHook(name, (agent as Agent).reaper));
   }
-  await runStep('link', () => {
+  await runStep('open link', () => {
     let first = true;
     opened = openLink(link(), (agent as Agent).sessions, () => {
       if (first) {

@@ -1,12 +1,13 @@
 /** The phases of a start as bars in a terminal, each beginning where the one before it ends. */
 import { bar, style, table } from '../commands/text.ts';
 import type { Profile } from './boot-image.ts';
-import { median, type PhaseSummary } from './phases.ts';
+import { foldSmallParts, median, type PhaseSummary } from './phases.ts';
 
 const barColumns = 48;
 const colours = ['blue', 'cyan', 'yellow', 'magenta', 'green', 'red', 'white'] as const;
 
-export function drawChart({ phases, helloMs }: Profile): string[] {
+export function drawChart({ phases: all, helloMs }: Profile): string[] {
+  const phases = foldSmallParts(all);
   const wholeMs = Math.max(1, ...phases.map(({ beganMs, medianMs }) => beganMs + medianMs));
   const rows = [
     ['', 'median', 'min – max'],

@@ -44,7 +44,8 @@ export function phasesOf({ firmwareMs, helloMs, answerMs, details }: BootTimes, 
   const firmware = Math.min(firmwareMs ?? zeroMs, zeroMs);
   const ends: readonly (readonly [name: string, endMs: number])[] = [
     ['QEMU, until the firmware speaks', firmware],
-    ['firmware', zeroMs],
+    // The kernel's clock does not begin with its first instruction.
+    ['firmware, kernel before its clock', zeroMs],
     ['kernel, to process 1', zeroMs + init],
     [initramfs ? 'initramfs, loading of Node' : 'loading of Node', zeroMs + node],
     ["Node, to the agent's main", zeroMs + agent],
@@ -86,6 +87,31 @@ export function summarise(runs: readonly (readonly Phase[])[]): PhaseSummary[] {
     return { name, part, beganMs, medianMs, minMs: Math.min(...took), maxMs: Math.max(...took) };
   });
 }
+
+/** For drawings: parts that nobody would see become one. */
+export function foldSmallParts(phases: readonly PhaseSummary[]): PhaseSummary[] {
+  const wholeMs = phases.reduce((sum, { part, medianMs }) => sum + (part ? 0 : medianMs), 0);
+  const small = phases.filter(({ part, medianMs }) => part && medianMs < wholeMs * smallestPart);
+  const last = small.at(-1);
+  if (last === undefined || small.length === 1) return [...phases];
+  const sum = (of: (phase: PhaseSummary) => number): number =>
+    small.reduce((total, phase) => total + of(phase), 0);
+  const others: PhaseSummary = {
+    name: `${small.length} others`,
+    part: true,
+    beganMs: last.beganMs + last.medianMs - sum(({ medianMs }) => medianMs),
+    medianMs: sum(({ medianMs }) => medianMs),
+    minMs: sum(({ minMs }) => minMs),
+    maxMs: sum(({ maxMs }) => maxMs),
+  };
+  const place = phases.findLastIndex(({ part }) => part);
+  return phases.flatMap((phase, index) => [
+    ...(small.includes(phase) ? [] : [phase]),
+    ...(index === place ? [others] : []),
+  ]);
+}
+
+const smallestPart = 0.01;
 
 function order(runs: readonly (readonly Phase[])[], { name }: Phase): number {
   return Math.max(...runs.map((run) => run.findIndex((phase) => phase.name === name)));

@@ -3,7 +3,7 @@
 import type { BootReport, Profile } from './boot-image.ts';
 import { formatMs } from './chart.ts';
 import { describeImage } from './describe.ts';
-import { median, type PhaseSummary } from './phases.ts';
+import { foldSmallParts, median, type PhaseSummary } from './phases.ts';
 
 const width = 960;
 const labels = 250;
@@ -17,7 +17,8 @@ const ink = '#0f172a';
 const faint = '#64748b';
 
 export function drawSvg(report: BootReport & { readonly profile: Profile }): string {
-  const { phases, helloMs } = report.profile;
+  const { helloMs } = report.profile;
+  const phases = foldSmallParts(report.profile.phases);
   const wholeMs = Math.max(1, ...phases.map(({ beganMs, medianMs }) => beganMs + medianMs));
   const left = labels + numbers;
   const x = (ms: number): number => left + (ms / wholeMs) * (width - left - right);
