@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { BootTimeline, parseInitRecord } from './boot-timeline.ts';
+import { BootTimeline, parseRecord } from './boot-timeline.ts';
 
 test('keeps what took longer than a millisecond, and moments', () => {
   const timeline = new BootTimeline(500, 120, () => ({ name: 'init', beganMs: 300, tookMs: 0 }));
@@ -16,8 +16,11 @@ test('keeps what took longer than a millisecond, and moments', () => {
   ]);
 });
 
-test("finds the start of process 1 among the kernel's records", () => {
-  expect(parseInitRecord('6,212,403187,-;Run /opt/coracle/init as init process\n')).toBe(403.187);
-  expect(parseInitRecord('6,1,0,-;Command line: init=/opt/coracle/init\n')).toBeUndefined();
-  expect(parseInitRecord('')).toBeUndefined();
+test("reads the kernel's records", () => {
+  const record = '6,212,403187,-;Run /opt/coracle/init as init process\n SUBSYSTEM=none\n';
+  expect(parseRecord(record)).toEqual({
+    milliseconds: 403.187,
+    text: 'Run /opt/coracle/init as init process',
+  });
+  expect(parseRecord('')).toEqual({ milliseconds: 0, text: '' });
 });

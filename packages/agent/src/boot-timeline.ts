@@ -2,7 +2,7 @@
  * When a guest came up, by CLOCK_MONOTONIC, which begins when the kernel does. Kept as it happens and told when
  * somebody asks (GetAgentDetails): the boot itself pays a reading of the clock for each step.
  */
-import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import type { BootStage } from '@coracle/wire';
 import { log, reasonOf } from './log.ts';
 
@@ -45,28 +45,38 @@ export class BootTimeline {
   }
 }
 
-/** What the kernel noted when it started process 1: loading Node from there on is Node's part, not the kernel's. */
+/**
+ * What the kernel noted when it started process 1: loading Node from there on is Node's part, not the kernel's. Its log
+ * has a clock of its own, which began some ms earlier; a record of ours tells by how much.
+ */
 function initStarted(): BootStage | undefined {
   try {
-    const fd = openSync('/dev/kmsg', constants.O_RDONLY | constants.O_NONBLOCK);
+    const fd = openSync('/dev/kmsg', constants.O_RDWR | constants.O_NONBLOCK);
     try {
+      writeSync(fd, `<7>${CLOCKS}\n`);
+      const writtenMs = uptimeMs();
       const record = Buffer.alloc(8192);
+      let initMs: number | undefined;
       for (;;) {
-        const beganMs = parseInitRecord(record.toString('latin1', 0, readSync(fd, record)));
-        if (beganMs !== undefined) return { name: 'init', beganMs, tookMs: 0 };
+        const { milliseconds, text } = parseRecord(record.toString('latin1', 0, readSync(fd, record)));
+        if (/^Run \S+ as init process/.test(text)) initMs = milliseconds;
+        if (initMs !== undefined && text.startsWith(CLOCKS))
+          return { name: 'init', beganMs: initMs - milliseconds + writtenMs, tookMs: 0 };
       }
     } finally {
       closeSync(fd);
     }
   } catch (error) {
-    // EAGAIN: the last record was read. EPIPE: the first ones were overwritten.
+    // EAGAIN: all was read. EPIPE: the first records were overwritten.
     log('debug', "the kernel's log does not say when process 1 was started", { reason: reasonOf(error) });
     return undefined;
   }
 }
 
+const CLOCKS = 'coracle-agent: compares clocks';
+
 /** One record of /dev/kmsg (Documentation/ABI/testing/dev-kmsg): `priority,sequence,microseconds,flags;text`. */
-export function parseInitRecord(record: string): number | undefined {
-  const microseconds = /^\d+,\d+,(\d+),[^;]*;Run \S+ as init process/.exec(record)?.[1];
-  return microseconds === undefined ? undefined : Number(microseconds) / 1000;
+export function parseRecord(record: string): { milliseconds: number; text: string } {
+  const [, microseconds, text = ''] = /^\d+,\d+,(\d+),[^;]*;(.*)/.exec(record) ?? [];
+  return { milliseconds: Number(microseconds ?? 0) / 1000, text };
 }

@@ -19,7 +19,9 @@ const failedLine = (step: string, why: string): string => `coracle-boot: failed:
 
 export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): Promise<void> {
   const timeline = new BootTimeline();
-  say(BEGUN);
+  const runStep = stepRunner(timeline);
+  await runStep('say so', () => say(BEGUN));
+  const handlersMs = uptimeMs();
   process.on('uncaughtException', (error) =>
     powerOff(`coracle-agent: fatal: ${error.stack ?? reasonOf(error)}`),
   );
@@ -30,7 +32,7 @@ export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): P
   process.on('SIGHUP', () => opened?.reopen());
   // Signals alone do not keep the event loop alive, and pid 1 must not run out of work.
   setInterval(() => {}, 0x7fff_ffff);
-  const runStep = stepRunner(timeline);
+  timeline.step('signal handlers', handlersMs);
   for (const step of bootSteps) await runStep(step.name, step.run);
   setLogLevel(logLevel());
   let agent: Agent | undefined;

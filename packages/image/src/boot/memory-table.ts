@@ -47,7 +47,9 @@ export function memoryLines({ memory = [], vmMemoryBytes, manifest }: BootReport
       [1],
     ),
     `  in use: ${formatBytes(inUse.notAvailable)} (MemTotal − MemAvailable), ${formatBytes(inUse.withoutCache)} (MemTotal − MemFree − page cache)`,
-    `  the agent's files: ${formatBytes(first.guest.agentFileBytes)} resident${mapped ? ', mapped from the host: not in guest RAM' : ', in the page cache'}`,
+    mapped
+      ? '  the root is mapped from the host: what the agent has of it is not in guest RAM'
+      : `  the agent's files: ${formatBytes(first.guest.agentFileBytes)} resident, in the page cache`,
     '',
     style('bold', `Host: QEMU's memory${memory.length > 1 ? `, medians of ${memory.length} VMs` : ''}`),
     ...hostLines(memory),
