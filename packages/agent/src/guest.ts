@@ -53,7 +53,7 @@ export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): P
     say(hookLine(name));
     await runStep(`boot hook ${name}`, () => runBootHook(name, (agent as Agent).reaper));
   }
-  await runStep('open link', () => {
+  await runStep('link', () => {
     let first = true;
     opened = openLink(link(), (agent as Agent).sessions, () => {
       if (first) {
@@ -62,9 +62,12 @@ export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): P
       }
       first = false;
     });
-    timeline.moment('link');
   });
+  timeline.moment('link');
 }
+
+/** Where a step would be told by the name of a moment. */
+const stageNames: ReadonlyMap<string, string> = new Map([['link', 'open link']]);
 
 function stepRunner(timeline: BootTimeline) {
   return async (name: string, run: () => void | Promise<void>): Promise<void> => {
@@ -76,7 +79,7 @@ function stepRunner(timeline: BootTimeline) {
       // Not reached unless the machine refuses to end: nothing more is done then.
       await new Promise(() => {});
     }
-    timeline.step(name, beganMs);
+    timeline.step(stageNames.get(name) ?? name, beganMs);
   };
 }
 
