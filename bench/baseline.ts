@@ -4,19 +4,20 @@
  */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createQemuDriver, type Share, sizeVm, type Vm } from '@coracle/vm';
 import { debianRoot, writeBundle } from '../scripts/bundle.ts';
+import { bareBoots } from './bare-boot.ts';
 
 const root = path.dirname(import.meta.dirname);
 /** What sandboxes boot; the baselines' image is made of the same recipe. */
 export const imageFolder = path.join(root, 'out/image');
 
 export interface Baseline {
-  /** QEMU's start to the first line of the initial RAM disk's init, ms; one per boot. */
+  /** bench/bare-boot.ts; one per boot. */
   readonly bootToInitMs: number[];
   /** MB/s, one per round. */
   readonly ddOut: number[];
@@ -33,12 +34,7 @@ export async function measureBaseline(rounds: number): Promise<Baseline> {
       ['build', path.join(root, 'images/base'), '--output', image, '--agent', path.join(root, 'bench/guest')],
       { stdio: ['ignore', 'ignore', 'inherit'] },
     );
-    const bootToInitMs: number[] = [];
-    for (let i = 0; i < rounds; i++) {
-      const { vm, initMs } = await boot(folder, image, []);
-      bootToInitMs.push(initMs);
-      await vm.stop({ force: true });
-    }
+    const bootToInitMs = await bareBoots(imageFolder, rounds);
     // crun's container is the one of the other benchmarks: its root is on virtiofs, its programs are Debian's.
     const bundle = path.join(folder, 'bundle');
     const rootfs = debianRoot();
@@ -47,7 +43,7 @@ export async function measureBaseline(rounds: number): Promise<Baseline> {
       { name: 'rootfs', source: rootfs },
       { name: 'bundle', source: bundle },
     ];
-    const { vm } = await boot(folder, image, [{ tag: 'host', binds }]);
+    const vm = await boot(folder, image, [{ tag: 'host', binds }]);
     try {
       return { bootToInitMs, ...(await measureIn(vm, rounds)) };
     } finally {
@@ -58,27 +54,15 @@ export async function measureBaseline(rounds: number): Promise<Baseline> {
   }
 }
 
-async function boot(
-  folder: string,
-  image: string,
-  shares: readonly Share[],
-): Promise<{ vm: Vm; initMs: number }> {
-  const directory = mkdtempSync(path.join(folder, 'vm-'));
-  const start = performance.now();
+async function boot(folder: string, image: string, shares: readonly Share[]): Promise<Vm> {
   // The baseline reads the port by itself.
-  const vm = await createQemuDriver({ transport: 'virtio-serial' }).start({
-    directory,
+  const driver = createQemuDriver({ transport: 'virtio-serial' });
+  return await driver.start({
+    directory: mkdtempSync(path.join(folder, 'vm-')),
     ...sizeVm({}),
     image,
     shares,
   });
-  const console = path.join(directory, 'console.log');
-  while (!readFileSync(console, 'utf8').includes('coracle-boot: initrd')) {
-    if (performance.now() - start > 60_000)
-      throw new Error(`the baseline's guest did not reach init: ${console}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return { vm, initMs: performance.now() - start };
 }
 
 async function measureIn(vm: Vm, rounds: number): Promise<Omit<Baseline, 'bootToInitMs'>> {

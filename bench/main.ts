@@ -1,8 +1,8 @@
 /**
- * `make bench`: the numbers of issues 2 and 3, each beside its baseline from the same run.
+ * `make bench`: the numbers of issues 2, 3 and 4, each beside its baseline from the same run.
  *
  *   tsx bench/main.ts [NAME…] [--json]        NAME: exec, signal, throughput, echo, start, memory,
- *                                            stuck, recovery, switch, streams
+ *                                            stuck, recovery, switch, streams, boot
  *
  * A missed target is said and is no failure: on a busy machine numbers vary. The exit code is 1 when something broke.
  */
@@ -10,6 +10,7 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { createQemuDriver, sizeVm } from '@coracle/vm';
 import { imageFolder, measureBaseline } from './baseline.ts';
+import { benchBoot } from './boot.ts';
 import { benchEcho } from './echo.ts';
 import { benchExec } from './exec.ts';
 import { LocalPlace } from './local-place.ts';
@@ -25,6 +26,7 @@ import { benchSwitch } from './switch.ts';
 import { benchThroughput } from './throughput.ts';
 
 const titles = {
+  boot: 'The guest image: start, size, memory',
   start: 'Start: from the command to the exit code',
   exec: 'exec in a running container',
   echo: 'Keystrokes through a terminal',
@@ -80,6 +82,9 @@ async function main(): Promise<number> {
   const only = (some: readonly Name[]): boolean =>
     positionals.length > 0 && positionals.every((name) => some.includes(name as Name));
   if (only(local)) return conclude();
+  say("the image: starts to the agent's hello");
+  await bench('boot', () => benchBoot(5));
+  if (only([...local, 'boot'])) return conclude();
   say('baselines: a bare boot, dd on the port, crun exec alone');
   const { bootToInitMs, ddOut, ddIn, crunExecMs } = await measureBaseline(5);
   await using place = new Place();

@@ -1,7 +1,7 @@
 /** What was measured, beside its baseline and its target, as a table or as JSON. */
 import { median, quantile } from './statistics.ts';
 
-export type Unit = 'ms' | 'MB/s' | 'MiB/s' | 'KiB' | 'MiB';
+export type Unit = 'ms' | 'MB' | 'MB/s' | 'MiB/s' | 'KiB' | 'MiB';
 
 export interface Row {
   readonly name: string;

@@ -13,9 +13,11 @@ const LOOK_MS = 2;
 /** Each phase ends when its sign is seen; they come in this order. */
 const phases: readonly { name: string; ended(seen: Seen): boolean }[] = [
   { name: 'coracle, virtiofsd and QEMU start', ended: ({ qemu }) => qemu },
-  { name: 'firmware and kernel, to init', ended: ({ console }) => console.includes('coracle-boot: initrd') },
-  { name: 'modules and root disk', ended: ({ console }) => console.includes('coracle-boot: agent') },
-  { name: "Node's start, agent ready", ended: ({ console }) => console.includes('coracle-boot: ready') },
+  {
+    name: 'firmware, kernel, Node, to the agent',
+    ended: ({ console }) => console.includes('coracle-boot: agent'),
+  },
+  { name: 'agent ready', ended: ({ console }) => console.includes('coracle-boot: ready') },
   { name: 'mount the share, create, shim', ended: ({ phase }) => phase === 'created' },
   { name: 'start', ended: ({ phase }) => phase === 'started' },
   { name: 'run, exit, delete', ended: ({ over }) => over },

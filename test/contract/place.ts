@@ -294,9 +294,10 @@ export class SharedContainer implements AsyncDisposable {
     this.container = sandbox.container(id);
   }
 
-  static async start(place: Place): Promise<SharedContainer> {
+  static async start(place: Place, change?: (config: Config) => void): Promise<SharedContainer> {
     const id = place.newId();
-    const ended = await place.coracle(['run', '-d', '--bundle', place.bundle(['sleep', '100000']), id], {
+    const bundle = place.bundle(['sleep', '100000'], change);
+    const ended = await place.coracle(['run', '-d', '--bundle', bundle, id], {
       deadlineMs: 120_000,
     });
     if (ended.code !== 0) throw new Error(`no container: ${ended.stderr}`);

@@ -491,6 +491,9 @@ test('says who it is, and that it isolates nothing', async () => {
     local: true,
     sandboxId: 'test',
     crunVersion: expect.stringMatching(/^\d/),
+    bootStages: [],
+    uptimeMs: 0,
+    memory: undefined,
   });
 });
 

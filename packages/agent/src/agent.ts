@@ -1,6 +1,7 @@
 /** Puts the parts together: the same in a guest and in the local tier. */
 import { mkdirSync } from 'node:fs';
 import { RequestServer } from '@coracle/wire';
+import type { BootTimeline } from './boot-timeline.ts';
 import { Crun } from './crun.ts';
 import { findCrun } from './crun-program.ts';
 import { agentHandlers } from './handlers.ts';
@@ -24,6 +25,8 @@ export interface AgentConfiguration {
   readonly stateFolder: string;
   readonly local: boolean;
   readonly bootMs: number;
+  /** Of a guest. */
+  readonly timeline?: BootTimeline;
   /** Those of docs/limits.md unless given. */
   readonly limits?: AgentLimits;
   destroyed(): void;
@@ -33,6 +36,7 @@ export function createAgent({
   stateFolder,
   local,
   bootMs,
+  timeline,
   limits = AGENT_LIMITS,
   destroyed,
 }: AgentConfiguration): Agent {
@@ -49,7 +53,7 @@ export function createAgent({
     local,
     maxExecRecords: limits.maxExecRecords,
   });
-  const server = new RequestServer(agentHandlers({ sandbox, crun, local, bootMs, destroyed }));
+  const server = new RequestServer(agentHandlers({ sandbox, crun, local, bootMs, timeline, destroyed }));
   return {
     sandbox,
     sessions: new SessionHost(processes, server),

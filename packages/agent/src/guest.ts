@@ -1,12 +1,13 @@
 /** The agent as pid 1 of a VM. It never ends by itself: it powers the machine off. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { reboot, sync } from '@coracle/sys';
 import { type Agent, createAgent } from './agent.ts';
 import { bootSteps } from './boot.ts';
 import { bootHooks, runBootHook } from './boot-hooks.ts';
+import { BootTimeline, uptimeMs } from './boot-timeline.ts';
 import { answersSent } from './farewell.ts';
 import { openLink, type Reopenable } from './link-guest.ts';
-import { log, reasonOf, say, setLogLevel } from './log.ts';
+import { reasonOf, say, setLogLevel } from './log.ts';
 import type { GuestOptions } from './options.ts';
 
 /** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
@@ -17,7 +18,10 @@ const hookLine = (name: string): string => `coracle-boot: hook ${name}`;
 const failedLine = (step: string, why: string): string => `coracle-boot: failed: ${step}: ${why}`;
 
 export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): Promise<void> {
-  say(BEGUN);
+  const timeline = new BootTimeline();
+  const runStep = stepRunner(timeline);
+  await runStep('say so', () => say(BEGUN));
+  const handlersMs = uptimeMs();
   process.on('uncaughtException', (error) =>
     powerOff(`coracle-agent: fatal: ${error.stack ?? reasonOf(error)}`),
   );
@@ -28,14 +32,16 @@ export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): P
   process.on('SIGHUP', () => opened?.reopen());
   // Signals alone do not keep the event loop alive, and pid 1 must not run out of work.
   setInterval(() => {}, 0x7fff_ffff);
+  timeline.step('signal handlers', handlersMs);
   for (const step of bootSteps) await runStep(step.name, step.run);
   setLogLevel(logLevel());
   let agent: Agent | undefined;
-  await runStep('agent', () => {
+  await runStep('create agent', () => {
     agent = createAgent({
       stateFolder,
       local: false,
-      bootMs: bootMs(),
+      bootMs: uptimeMs(),
+      timeline,
       destroyed: () => void destroyed(agent as Agent),
     });
   });
@@ -50,20 +56,31 @@ export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): P
   await runStep('link', () => {
     let first = true;
     opened = openLink(link(), (agent as Agent).sessions, () => {
-      if (first) say(READY);
+      if (first) {
+        timeline.moment('ready');
+        say(READY);
+      }
       first = false;
     });
   });
+  timeline.moment('link');
 }
 
-async function runStep(name: string, run: () => void | Promise<void>): Promise<void> {
-  try {
-    await run();
-  } catch (error) {
-    powerOff(failedLine(name, reasonOf(error)));
-    // Not reached unless the machine refuses to end: nothing more is done then.
-    await new Promise(() => {});
-  }
+/** Where a step would be told by the name of a moment. */
+const stageNames: ReadonlyMap<string, string> = new Map([['link', 'open link']]);
+
+function stepRunner(timeline: BootTimeline) {
+  return async (name: string, run: () => void | Promise<void>): Promise<void> => {
+    const beganMs = uptimeMs();
+    try {
+      await run();
+    } catch (error) {
+      powerOff(failedLine(name, reasonOf(error)));
+      // Not reached unless the machine refuses to end: nothing more is done then.
+      await new Promise(() => {});
+    }
+    timeline.step(stageNames.get(name) ?? name, beganMs);
+  };
 }
 
 async function destroyed(agent: Agent): Promise<void> {
@@ -76,14 +93,4 @@ function powerOff(lastWords: string | undefined): void {
   sync();
   // Without ACPI (microvm) there is no power button; with -no-reboot a restart ends QEMU as well.
   reboot(existsSync('/sys/firmware/acpi') ? 'powerOff' : 'restart');
-}
-
-/** Milliseconds since the kernel's start (proc(5), uptime). */
-function bootMs(): number {
-  try {
-    return Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
-  } catch (error) {
-    log('warn', 'no uptime', { reason: reasonOf(error) });
-    return 0;
-  }
 }

@@ -1,8 +1,10 @@
 /** The methods of AgentService (proto/coracle/v1/agent.proto). */
 import { release } from 'node:os';
 import { type AgentHandlers, Cause, type ExitCause, type ProcessHandle, RpcError } from '@coracle/wire';
+import { type BootTimeline, uptimeMs } from './boot-timeline.ts';
 import { invalid } from './check.ts';
 import type { Crun } from './crun.ts';
+import { guestMemory } from './guest-memory.ts';
 import type { Process } from './process.ts';
 import { type Sandbox, sizeOf } from './sandbox.ts';
 
@@ -11,13 +13,22 @@ export interface HandlerContext {
   readonly crun: Crun;
   readonly local: boolean;
   readonly bootMs: number;
+  /** Of a guest. */
+  readonly timeline: BootTimeline | undefined;
   /** Called when the sandbox is destroyed; the answer has not left yet. */
   destroyed(): void;
 }
 
 export const AGENT_VERSION = '0.1.0';
 
-export function agentHandlers({ sandbox, crun, local, bootMs, destroyed }: HandlerContext): AgentHandlers {
+export function agentHandlers({
+  sandbox,
+  crun,
+  local,
+  bootMs,
+  timeline,
+  destroyed,
+}: HandlerContext): AgentHandlers {
   return {
     async getAgentDetails() {
       return {
@@ -29,6 +40,10 @@ export function agentHandlers({ sandbox, crun, local, bootMs, destroyed }: Handl
         residentBytes: BigInt(process.memoryUsage.rss()),
         bootMs: BigInt(Math.round(bootMs)),
         sandboxId: sandbox.id,
+        bootStages: timeline?.stages() ?? [],
+        memory: local ? undefined : guestMemory(),
+        // Last: whoever asks compares it with the time of the answer.
+        uptimeMs: local ? 0 : uptimeMs(),
       };
     },
     async createSandbox(request) {

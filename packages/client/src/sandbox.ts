@@ -1,5 +1,5 @@
 /** A sandbox: one VM and its containers. */
-import { asRpcError, RpcError } from '@coracle/wire';
+import { asRpcError, type BootStage, type GuestMemory, RpcError } from '@coracle/wire';
 import { type Abortable, orAbort } from './abort.ts';
 import type { ProcessHandle } from './channel.ts';
 import { Container, callOptions, processFrom } from './container.ts';
@@ -36,6 +36,12 @@ export interface SandboxDetails {
   readonly residentBytes: number;
   /** From the guest kernel's start to the agent's readiness. */
   readonly bootMs: number;
+  /** How the guest came up, by its own clock; empty when `local`. */
+  readonly bootStages: readonly BootStage[];
+  /** From the guest kernel's start to this answer; 0 when `local`. */
+  readonly uptimeMs: number;
+  /** The guest's; undefined when `local`. */
+  readonly memory: { readonly [K in keyof GuestMemory]: number } | undefined;
 }
 
 /** For a sandbox whose VM this program has started. */
@@ -134,7 +140,12 @@ export class Sandbox implements AsyncDisposable {
   /** Who answers in the guest, and how it does. */
   async details(options: Abortable = {}): Promise<SandboxDetails> {
     const details = await this.#session.call('getAgentDetails', {}, callOptions(options));
-    return { ...details, residentBytes: Number(details.residentBytes), bootMs: Number(details.bootMs) };
+    return {
+      ...details,
+      residentBytes: Number(details.residentBytes),
+      bootMs: Number(details.bootMs),
+      memory: details.memory && inNumbers(details.memory),
+    };
   }
 
   /**
@@ -183,4 +194,10 @@ export class Sandbox implements AsyncDisposable {
       await this.destroy({ force: true });
     }
   }
+}
+
+function inNumbers(memory: GuestMemory): NonNullable<SandboxDetails['memory']> {
+  return Object.fromEntries(
+    Object.entries(memory).map(([name, bytes]) => [name, Number(bytes)]),
+  ) as NonNullable<SandboxDetails['memory']>;
 }

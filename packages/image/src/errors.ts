@@ -9,6 +9,7 @@ export type ImageErrorCode =
   | 'input-missing'
   | 'output-refused'
   | 'image-invalid'
+  | 'boot-failed'
   | 'tool-missing'
   | 'tool-failed'
   | 'interrupted';

@@ -1,3 +1,11 @@
+export {
+  type BootOptions,
+  type BootReport,
+  bootImage,
+  type Profile,
+  type VmMemory,
+} from './boot/boot-image.ts';
+export { guestInUse } from './boot/memory-table.ts';
 export type { BootStage } from './boot-protocol.ts';
 export { bootFailedWord, bootLinePrefix, bootStages, rootDiskSerial } from './boot-protocol.ts';
 export { type BuildOptions, type BuildResult, buildImage, buildOwnKernel } from './build.ts';

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { boot } from './commands/boot.ts';
 import { build } from './commands/build.ts';
 import { cat } from './commands/cat.ts';
 import type { Command } from './commands/command.ts';
@@ -15,7 +16,7 @@ import { verify } from './commands/verify.ts';
 import { ImageError } from './errors.ts';
 
 const commands = new Map<string, Command>(
-  Object.entries({ build, kernel, inspect, diff, verify, ls, cat, sbom, lock, list, prune }),
+  Object.entries({ build, kernel, boot, inspect, diff, verify, ls, cat, sbom, lock, list, prune }),
 );
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-image ${command.usage}`).join('\n       ')}

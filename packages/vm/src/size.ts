@@ -5,11 +5,12 @@ import { VmError } from './errors.ts';
 const mebibyte = 1024 * 1024;
 
 /**
- * What the guest needs for itself beside the container's own memory: the kernel with its page tables
- * and the initrd, the agent (Node, some 60 MB with its code), crun while it runs, and the page cache
- * of those, without which each exec would read Node from disk again.
+ * What the guest needs for itself beside the container's own memory: the kernel and its descriptions of pages (22 MiB),
+ * its slabs, stacks and buffers (11), the agent's own pages (20 at its start, up to 60 with full retention), crun while
+ * it runs, what is written to /run, and pages that the kernel wants free. The root is mapped from the host and takes
+ * nothing (`coracle-image boot --memory`); an image whose root is a disk keeps less of it in its page cache.
  */
-export const guestOverheadBytes = 192 * mebibyte;
+export const guestOverheadBytes = 128 * mebibyte;
 
 /** For a container without a limit. Memory is taken from the host only when the guest touches it. */
 export const defaultMemoryBytes = 1024 * mebibyte;

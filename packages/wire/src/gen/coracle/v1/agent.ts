@@ -39,6 +39,41 @@ export interface GetAgentDetailsResponse {
   /** Milliseconds from the guest kernel's start to the agent's readiness. */
   bootMs: bigint;
   sandboxId: string;
+  /** How the guest came up, in order of their beginning; empty for the local driver. */
+  bootStages: BootStage[];
+  /** Milliseconds from the guest kernel's start to this answer; 0 for the local driver. */
+  uptimeMs: number;
+  /** Not there for the local driver. */
+  memory: GuestMemory | undefined;
+}
+
+/**
+ * "init": the kernel started process 1; "node": Node's own clock began; "agent": its main function began; then the
+ * steps of the boot that took over 1 ms, hooks among them; "link": the port was opened; "ready": the first host was
+ * greeted.
+ */
+export interface BootStage {
+  name: string;
+  /** Milliseconds since the guest kernel's start. */
+  beganMs: number;
+  /** 0 for what is a moment. */
+  tookMs: number;
+}
+
+/** /proc/meminfo of the guest and /proc/self/status of the agent (proc(5)). */
+export interface GuestMemory {
+  /** Without what the kernel's own image and its page frames' descriptions take. */
+  totalBytes: bigint;
+  freeBytes: bigint;
+  availableBytes: bigint;
+  /** Pages of files, buffers among them; without shmem. A root that is mapped (DAX) has none. */
+  pageCacheBytes: bigint;
+  slabBytes: bigint;
+  kernelStacksAndPageTablesBytes: bigint;
+  anonymousBytes: bigint;
+  shmemBytes: bigint;
+  agentAnonymousBytes: bigint;
+  agentFileBytes: bigint;
 }
 
 export interface CreateSandboxRequest {
@@ -244,6 +279,9 @@ function createBaseGetAgentDetailsResponse(): GetAgentDetailsResponse {
     residentBytes: 0n,
     bootMs: 0n,
     sandboxId: "",
+    bootStages: [],
+    uptimeMs: 0,
+    memory: undefined,
   };
 }
 
@@ -278,6 +316,15 @@ export const GetAgentDetailsResponse: MessageFns<GetAgentDetailsResponse> = {
     }
     if (message.sandboxId !== "") {
       writer.uint32(66).string(message.sandboxId);
+    }
+    for (const v of message.bootStages) {
+      BootStage.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.uptimeMs !== 0) {
+      writer.uint32(81).double(message.uptimeMs);
+    }
+    if (message.memory !== undefined) {
+      GuestMemory.encode(message.memory, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -359,6 +406,30 @@ export const GetAgentDetailsResponse: MessageFns<GetAgentDetailsResponse> = {
             message.sandboxId = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.bootStages.push(BootStage.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 81) {
+              break;
+            }
+
+            message.uptimeMs = reader.double();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.memory = GuestMemory.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -386,6 +457,313 @@ export const GetAgentDetailsResponse: MessageFns<GetAgentDetailsResponse> = {
       : 0n;
     message.bootMs = (object.bootMs !== undefined && object.bootMs !== null) ? BigInt(object.bootMs) : 0n;
     message.sandboxId = object.sandboxId ?? "";
+    message.bootStages = object.bootStages?.map((e) => BootStage.fromPartial(e)) || [];
+    message.uptimeMs = object.uptimeMs ?? 0;
+    message.memory = (object.memory !== undefined && object.memory !== null)
+      ? GuestMemory.fromPartial(object.memory)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseBootStage(): BootStage {
+  return { name: "", beganMs: 0, tookMs: 0 };
+}
+
+export const BootStage: MessageFns<BootStage> = {
+  encode(message: BootStage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.beganMs !== 0) {
+      writer.uint32(17).double(message.beganMs);
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(25).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BootStage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBootStage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.beganMs = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BootStage>): BootStage {
+    return BootStage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BootStage>): BootStage {
+    const message = createBaseBootStage();
+    message.name = object.name ?? "";
+    message.beganMs = object.beganMs ?? 0;
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseGuestMemory(): GuestMemory {
+  return {
+    totalBytes: 0n,
+    freeBytes: 0n,
+    availableBytes: 0n,
+    pageCacheBytes: 0n,
+    slabBytes: 0n,
+    kernelStacksAndPageTablesBytes: 0n,
+    anonymousBytes: 0n,
+    shmemBytes: 0n,
+    agentAnonymousBytes: 0n,
+    agentFileBytes: 0n,
+  };
+}
+
+export const GuestMemory: MessageFns<GuestMemory> = {
+  encode(message: GuestMemory, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.totalBytes !== 0n) {
+      if (BigInt.asUintN(64, message.totalBytes) !== message.totalBytes) {
+        throw new globalThis.Error("value provided for field message.totalBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.totalBytes);
+    }
+    if (message.freeBytes !== 0n) {
+      if (BigInt.asUintN(64, message.freeBytes) !== message.freeBytes) {
+        throw new globalThis.Error("value provided for field message.freeBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.freeBytes);
+    }
+    if (message.availableBytes !== 0n) {
+      if (BigInt.asUintN(64, message.availableBytes) !== message.availableBytes) {
+        throw new globalThis.Error("value provided for field message.availableBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.availableBytes);
+    }
+    if (message.pageCacheBytes !== 0n) {
+      if (BigInt.asUintN(64, message.pageCacheBytes) !== message.pageCacheBytes) {
+        throw new globalThis.Error("value provided for field message.pageCacheBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.pageCacheBytes);
+    }
+    if (message.slabBytes !== 0n) {
+      if (BigInt.asUintN(64, message.slabBytes) !== message.slabBytes) {
+        throw new globalThis.Error("value provided for field message.slabBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.slabBytes);
+    }
+    if (message.kernelStacksAndPageTablesBytes !== 0n) {
+      if (BigInt.asUintN(64, message.kernelStacksAndPageTablesBytes) !== message.kernelStacksAndPageTablesBytes) {
+        throw new globalThis.Error(
+          "value provided for field message.kernelStacksAndPageTablesBytes of type uint64 too large",
+        );
+      }
+      writer.uint32(48).uint64(message.kernelStacksAndPageTablesBytes);
+    }
+    if (message.anonymousBytes !== 0n) {
+      if (BigInt.asUintN(64, message.anonymousBytes) !== message.anonymousBytes) {
+        throw new globalThis.Error("value provided for field message.anonymousBytes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.anonymousBytes);
+    }
+    if (message.shmemBytes !== 0n) {
+      if (BigInt.asUintN(64, message.shmemBytes) !== message.shmemBytes) {
+        throw new globalThis.Error("value provided for field message.shmemBytes of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.shmemBytes);
+    }
+    if (message.agentAnonymousBytes !== 0n) {
+      if (BigInt.asUintN(64, message.agentAnonymousBytes) !== message.agentAnonymousBytes) {
+        throw new globalThis.Error("value provided for field message.agentAnonymousBytes of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.agentAnonymousBytes);
+    }
+    if (message.agentFileBytes !== 0n) {
+      if (BigInt.asUintN(64, message.agentFileBytes) !== message.agentFileBytes) {
+        throw new globalThis.Error("value provided for field message.agentFileBytes of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.agentFileBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GuestMemory {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGuestMemory();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.totalBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.freeBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.availableBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.pageCacheBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.slabBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.kernelStacksAndPageTablesBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.anonymousBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.shmemBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.agentAnonymousBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.agentFileBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GuestMemory>): GuestMemory {
+    return GuestMemory.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GuestMemory>): GuestMemory {
+    const message = createBaseGuestMemory();
+    message.totalBytes = (object.totalBytes !== undefined && object.totalBytes !== null)
+      ? BigInt(object.totalBytes)
+      : 0n;
+    message.freeBytes = (object.freeBytes !== undefined && object.freeBytes !== null) ? BigInt(object.freeBytes) : 0n;
+    message.availableBytes = (object.availableBytes !== undefined && object.availableBytes !== null)
+      ? BigInt(object.availableBytes)
+      : 0n;
+    message.pageCacheBytes = (object.pageCacheBytes !== undefined && object.pageCacheBytes !== null)
+      ? BigInt(object.pageCacheBytes)
+      : 0n;
+    message.slabBytes = (object.slabBytes !== undefined && object.slabBytes !== null) ? BigInt(object.slabBytes) : 0n;
+    message.kernelStacksAndPageTablesBytes =
+      (object.kernelStacksAndPageTablesBytes !== undefined && object.kernelStacksAndPageTablesBytes !== null)
+        ? BigInt(object.kernelStacksAndPageTablesBytes)
+        : 0n;
+    message.anonymousBytes = (object.anonymousBytes !== undefined && object.anonymousBytes !== null)
+      ? BigInt(object.anonymousBytes)
+      : 0n;
+    message.shmemBytes = (object.shmemBytes !== undefined && object.shmemBytes !== null)
+      ? BigInt(object.shmemBytes)
+      : 0n;
+    message.agentAnonymousBytes = (object.agentAnonymousBytes !== undefined && object.agentAnonymousBytes !== null)
+      ? BigInt(object.agentAnonymousBytes)
+      : 0n;
+    message.agentFileBytes = (object.agentFileBytes !== undefined && object.agentFileBytes !== null)
+      ? BigInt(object.agentFileBytes)
+      : 0n;
     return message;
   },
 };
