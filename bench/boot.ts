@@ -15,11 +15,19 @@ const checkout = path.dirname(import.meta.dirname);
 const recipes = path.join(checkout, 'images');
 
 export async function benchBoot(rounds: number): Promise<Row[]> {
-  const bare = await bareBoots(imageFolder, rounds, 256 * MIB);
-  const report = await bootImage(imageFolder, { runs: rounds, vms: 1 });
-  const { profile, memory = [], manifest } = report;
+  const bare: number[] = [];
+  const hello: number[] = [];
+  const phases = new Map<string, number[]>();
+  // By turns: on a shared machine one minute is not like another.
+  for (let round = 0; round < rounds; round++) {
+    bare.push(...(await bareBoots(imageFolder, 1, 256 * MIB)));
+    const { profile } = await bootImage(imageFolder, { runs: 1 });
+    hello.push(...(profile?.helloMs ?? []));
+    for (const { name, part, medianMs } of profile?.phases ?? [])
+      if (!part) phases.set(name, [...(phases.get(name) ?? []), medianMs]);
+  }
+  const { memory = [], manifest } = await bootImage(imageFolder, { runs: 0, vms: 1 });
   const atMost = median(bare) + 1200;
-  const hello = profile?.helloMs ?? [];
   return [
     {
       name: "QEMU's start to the agent's hello",
@@ -35,9 +43,7 @@ export async function benchBoot(rounds: number): Promise<Row[]> {
       samples: hello,
       target: { text: `≤ bare + 1200 = ${atMost.toFixed(0)} ms`, atMost },
     },
-    ...(profile?.phases ?? [])
-      .filter(({ part }) => !part)
-      .map(({ name, medianMs }): Row => ({ name: `  ${name}`, unit: 'ms', samples: [medianMs] })),
+    ...[...phases].map(([name, samples]): Row => ({ name: `  ${name}`, unit: 'ms', samples })),
     ...memory.flatMap(({ guest }): Row[] => {
       const { notAvailable, withoutCache } = guestInUse(guest);
       const target = { text: '≤ 75 MiB', atMost: 75 };

@@ -1,10 +1,11 @@
 /**
  * When a guest came up, by CLOCK_MONOTONIC, which begins when the kernel does. Kept as it happens and told when
  * somebody asks (GetAgentDetails): the boot itself pays a reading of the clock for each step.
+ *
+ * When process 1 was started only the kernel's log says, and that has a clock of its own: under emulation it was off by
+ * up to 280 ms. So what the kernel does to load Node is told as the kernel's.
  */
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import type { BootStage } from '@coracle/wire';
-import { log, reasonOf } from './log.ts';
 
 /** Steps that took less are not worth a line. */
 const SHORTEST_STEP_MS = 1;
@@ -16,12 +17,12 @@ export function uptimeMs(): number {
 
 export class BootTimeline {
   readonly #stages: BootStage[];
-  readonly #findInit: () => BootStage | undefined;
-  #asked = false;
 
-  /** To be made first of all in the main function. */
-  constructor(nowMs = uptimeMs(), sinceNodeMs = performance.now(), findInit = initStarted) {
-    this.#findInit = findInit;
+  /**
+   * To be made first of all in the main function.
+   * @param sinceNodeMs not from `performance`, whose first use loads modules
+   */
+  constructor(nowMs = uptimeMs(), sinceNodeMs = process.uptime() * 1000) {
     this.#stages = [
       { name: 'node', beganMs: nowMs - sinceNodeMs, tookMs: sinceNodeMs },
       { name: 'agent', beganMs: nowMs, tookMs: 0 },
@@ -37,46 +38,7 @@ export class BootTimeline {
     if (tookMs > SHORTEST_STEP_MS) this.#stages.push({ name, beganMs, tookMs });
   }
 
-  stages(): BootStage[] {
-    const init = this.#asked ? undefined : this.#findInit();
-    this.#asked = true;
-    if (init !== undefined) this.#stages.unshift(init);
-    return [...this.#stages];
+  stages(): readonly BootStage[] {
+    return this.#stages;
   }
-}
-
-/**
- * What the kernel noted when it started process 1: loading Node from there on is Node's part, not the kernel's. Its log
- * has a clock of its own, which began some ms earlier; a record of ours tells by how much.
- */
-function initStarted(): BootStage | undefined {
-  try {
-    const fd = openSync('/dev/kmsg', constants.O_RDWR | constants.O_NONBLOCK);
-    try {
-      writeSync(fd, `<7>${CLOCKS}\n`);
-      const writtenMs = uptimeMs();
-      const record = Buffer.alloc(8192);
-      let initMs: number | undefined;
-      for (;;) {
-        const { milliseconds, text } = parseRecord(record.toString('latin1', 0, readSync(fd, record)));
-        if (/^Run \S+ as init process/.test(text)) initMs = milliseconds;
-        if (initMs !== undefined && text.startsWith(CLOCKS))
-          return { name: 'init', beganMs: initMs - milliseconds + writtenMs, tookMs: 0 };
-      }
-    } finally {
-      closeSync(fd);
-    }
-  } catch (error) {
-    // EAGAIN: all was read. EPIPE: the first records were overwritten.
-    log('debug', "the kernel's log does not say when process 1 was started", { reason: reasonOf(error) });
-    return undefined;
-  }
-}
-
-const CLOCKS = 'coracle-agent: compares clocks';
-
-/** One record of /dev/kmsg (Documentation/ABI/testing/dev-kmsg): `priority,sequence,microseconds,flags;text`. */
-export function parseRecord(record: string): { milliseconds: number; text: string } {
-  const [, microseconds, text = ''] = /^\d+,\d+,(\d+),[^;]*;(.*)/.exec(record) ?? [];
-  return { milliseconds: Number(microseconds ?? 0) / 1000, text };
 }

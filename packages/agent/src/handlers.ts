@@ -40,7 +40,7 @@ export function agentHandlers({
         residentBytes: BigInt(process.memoryUsage.rss()),
         bootMs: BigInt(Math.round(bootMs)),
         sandboxId: sandbox.id,
-        bootStages: timeline?.stages() ?? [],
+        bootStages: [...(timeline?.stages() ?? [])],
         memory: local ? undefined : guestMemory(),
         // Last: whoever asks compares it with the time of the answer.
         uptimeMs: local ? 0 : uptimeMs(),

@@ -3,7 +3,6 @@ import { expect, test } from 'vitest';
 import { foldSmallParts, median, type PhaseSummary, phasesOf, summarise } from './phases.ts';
 
 const stages: BootStage[] = [
-  { name: 'init', beganMs: 300, tookMs: 0 },
   { name: 'node', beganMs: 350, tookMs: 400 },
   { name: 'agent', beganMs: 750, tookMs: 0 },
   { name: 'cgroup controllers', beganMs: 760, tookMs: 20 },
@@ -19,8 +18,7 @@ test('host and guest clocks are joined at what is known last', () => {
   expect(took).toEqual([
     ['QEMU, until the firmware speaks', 60],
     ['firmware, kernel before its clock', 150],
-    ['kernel, to process 1', 300],
-    ['loading of Node', 50],
+    ['kernel, to Node', 350],
     ["Node, to the agent's main", 400],
     ["agent's steps", 150],
     ['cgroup controllers', 20],

@@ -3,7 +3,7 @@
  * host's clock is known from both ends: the answer was given before it came, and the first host greeted before we knew.
  *
  *     host   QEMU ─ first byte on the console ────────────────────────────────────────── hello ─ answer
- *     guest                                    0 = kernel ─ init ─ node ─ agent ─ link ─ ready ─ uptime
+ *     guest                                    0 = kernel ─ node ─ agent ─ link ─ ready ─ uptime
  */
 import type { BootStage } from '@coracle/wire';
 import type { BootTimes } from './start.ts';
@@ -26,7 +26,7 @@ export interface PhaseSummary {
   readonly maxMs: number;
 }
 
-const moments: ReadonlySet<string> = new Set(['init', 'node', 'agent', 'link', 'ready']);
+const moments: ReadonlySet<string> = new Set(['node', 'agent', 'link', 'ready']);
 
 /** @param initramfs the guest ran one before Node. */
 export function phasesOf({ firmwareMs, helloMs, answerMs, details }: BootTimes, initramfs: boolean): Phase[] {
@@ -39,15 +39,13 @@ export function phasesOf({ firmwareMs, helloMs, answerMs, details }: BootTimes, 
   const link = guest('link', ready);
   const agent = guest('agent', link);
   const node = guest('node', agent);
-  const init = guest('init', node);
   const zeroMs = Math.max(0, Math.min(answerMs - uptimeMs, helloMs - ready));
   const firmware = Math.min(firmwareMs ?? zeroMs, zeroMs);
   const ends: readonly (readonly [name: string, endMs: number])[] = [
     ['QEMU, until the firmware speaks', firmware],
     // The kernel's clock does not begin with its first instruction.
     ['firmware, kernel before its clock', zeroMs],
-    ['kernel, to process 1', zeroMs + init],
-    [initramfs ? 'initramfs, loading of Node' : 'loading of Node', zeroMs + node],
+    [initramfs ? 'kernel and initramfs, to Node' : 'kernel, to Node', zeroMs + node],
     ["Node, to the agent's main", zeroMs + agent],
     ["agent's steps", zeroMs + link],
     ['link, to the hello', helloMs],

@@ -48,9 +48,8 @@ export interface GetAgentDetailsResponse {
 }
 
 /**
- * "init": the kernel started process 1; "node": Node's own clock began; "agent": its main function began; then the
- * steps of the boot that took over 1 ms, hooks among them; "link": the port was opened; "ready": the first host was
- * greeted.
+ * "node": process 1 began, by its own clock; "agent": its main function began; then the steps of the boot that took over
+ * 1 ms, hooks among them; "link": the port was opened; "ready": the first host was greeted.
  */
 export interface BootStage {
   name: string;
