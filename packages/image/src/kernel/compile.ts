@@ -19,8 +19,9 @@ export async function compile(
   signal?: AbortSignal,
 ): Promise<void> {
   signal?.throwIfAborted();
-  // The caller's environment may hold words that make or the compiler listen to.
-  const env = { PATH: process.env.PATH, HOME: '/nonexistent', LC_ALL: 'C', TZ: 'UTC', ...environment };
+  // The caller's environment may hold words that make or the compiler listen to. What they keep at home (the kernel asks
+  // whether there is a Rust compiler, and rustup makes a folder for itself) goes when the tree goes.
+  const env = { PATH: process.env.PATH, HOME: tree, LC_ALL: 'C', TZ: 'UTC', ...environment };
   // A process group of its own: all of it has to be gone before the tree can be removed.
   const child = spawn('make', [...args], {
     cwd: tree,
