@@ -10,7 +10,7 @@ const stages: BootStage[] = [
   { name: 'ready', beganMs: 950, tookMs: 0 },
 ];
 const details = { bootStages: stages, uptimeMs: 1000 } as GetAgentDetailsResponse;
-const times = { firmwareMs: 60, helloMs: 1160, answerMs: 1230, details };
+const times = { firmwareMs: 60, agentMs: 965, helloMs: 1160, answerMs: 1230, details };
 
 test('host and guest clocks are joined at what is known last', () => {
   // Not before 200 by the hello, not before 230 by the answer: the kernel's zero is at 210.
@@ -24,6 +24,16 @@ test('host and guest clocks are joined at what is known last', () => {
     ['cgroup controllers', 20],
     ['link, to the hello', 50],
   ]);
+});
+
+test('a guest whose clock runs at double speed took half of what it says', () => {
+  const doubled = stages.map(({ name, beganMs, tookMs }) => ({
+    name,
+    beganMs: 2 * beganMs,
+    tookMs: 2 * tookMs,
+  }));
+  const fast = { ...times, agentMs: 960, details: { ...details, bootStages: doubled, uptimeMs: 2000 } };
+  expect(phasesOf(fast, false)).toEqual(phasesOf(times, false));
 });
 
 test('an agent that tells nothing leaves the whole to the kernel', () => {

@@ -4,6 +4,9 @@
  *
  *     host   QEMU ─ first byte on the console ────────────────────────────────────────── hello ─ answer
  *     guest                                    0 = kernel ─ node ─ agent ─ link ─ ready ─ uptime
+ *
+ * A kernel that measured its TSC while the host was busy has a clock of another speed, which it corrects later or never:
+ * then the agent's first word and the hello, which both clocks have, tell how fast it was.
  */
 import type { BootStage } from '@coracle/wire';
 import type { BootTimes } from './start.ts';
@@ -29,8 +32,9 @@ export interface PhaseSummary {
 const moments: ReadonlySet<string> = new Set(['node', 'agent', 'link', 'ready']);
 
 /** @param initramfs the guest ran one before Node. */
-export function phasesOf({ firmwareMs, helloMs, answerMs, details }: BootTimes, initramfs: boolean): Phase[] {
-  const { bootStages, uptimeMs } = details;
+export function phasesOf(times: BootTimes, initramfs: boolean): Phase[] {
+  const { firmwareMs, helloMs, answerMs } = times;
+  const { bootStages, uptimeMs } = inHostMs(times);
   const at = new Map(
     bootStages.filter(({ name }) => moments.has(name)).map((one) => [one.name, one.beganMs]),
   );
@@ -58,6 +62,24 @@ export function phasesOf({ firmwareMs, helloMs, answerMs, details }: BootTimes, 
     beganMs = Math.max(beganMs, endMs);
   }
   return phases;
+}
+
+/** Less is what looking at the console and greeting take. */
+const ordinaryDeviation = 0.15;
+
+function inHostMs({ helloMs, agentMs, details }: BootTimes): { bootStages: BootStage[]; uptimeMs: number } {
+  const { bootStages, uptimeMs } = details;
+  const at = (name: string) => bootStages.find((stage) => stage.name === name)?.beganMs;
+  const [agent, ready] = [at('agent'), at('ready')];
+  if (agentMs === undefined || agent === undefined || ready === undefined) return { bootStages, uptimeMs };
+  const speed = (helloMs - agentMs) / (ready - agent);
+  if (!(Math.abs(speed - 1) > ordinaryDeviation) || speed <= 0) return { bootStages, uptimeMs };
+  return {
+    bootStages: bootStages.map(({ name, beganMs, tookMs }) => ({
+      ...{ name, beganMs: beganMs * speed, tookMs: tookMs * speed },
+    })),
+    uptimeMs: uptimeMs * speed,
+  };
 }
 
 function stepsOf(stages: readonly BootStage[], zeroMs: number): Phase[] {

@@ -1,16 +1,15 @@
 /** Starts one VM of an image and waits for its agent's hello, with a look at the clock at each sign. */
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { bootFailure, createQemuDriver, readRecord, type Vm, VmError, vmPaths } from '@coracle/vm';
 import type { GetAgentDetailsResponse } from '@coracle/wire';
 import { ImageError } from '../errors.ts';
 import { AgentLink } from './agent-link.ts';
+import { watchConsole } from './console-watch.ts';
 
 /** As much as a broken image may take on a busy machine under emulation. */
 export const bootDeadlineMs = 60_000;
-/** How often the console's file is looked at for the firmware's first word. */
-const lookEveryMs = 2;
 
 export interface StartOptions {
   readonly memoryBytes: number;
@@ -29,6 +28,8 @@ export interface BootedVm extends AsyncDisposable {
 export interface BootTimes {
   /** The console's first byte; undefined when no look has caught it. */
   readonly firmwareMs: number | undefined;
+  /** The agent's first word on the console; undefined likewise. */
+  readonly agentMs: number | undefined;
   readonly helloMs: number;
   readonly answerMs: number;
   readonly details: GetAgentDetailsResponse;
@@ -45,7 +46,7 @@ export async function startVm(image: string, directory: string, options: StartOp
   try {
     const watching = new AbortController();
     undo.defer(() => watching.abort());
-    const firmware = firstByte(vmPaths(directory).console, watching.signal);
+    const seen = watchConsole(vmPaths(directory).console, watching.signal);
     const vm = await createQemuDriver({ transport: 'virtio-serial' }).start(
       {
         directory,
@@ -66,10 +67,11 @@ export async function startVm(image: string, directory: string, options: StartOp
     await whileItRuns(vm, directory, signal, () => link.hello());
     const helloMs = since();
     watching.abort();
-    const firmwareAt = await firmware;
+    const { firmwareAt, agentAt } = await seen;
     const details = await whileItRuns(vm, directory, signal, () => link.details(signal));
     const times = {
       firmwareMs: firmwareAt === undefined ? undefined : firmwareAt - startedAt,
+      agentMs: agentAt === undefined ? undefined : agentAt - startedAt,
       helloMs,
       answerMs: since(),
       details,
@@ -109,16 +111,6 @@ async function whileItRuns<T>(
   } finally {
     watching.abort();
   }
-}
-
-/** When the file gets its first byte, by the wall clock. */
-async function firstByte(path: string, signal: AbortSignal): Promise<number | undefined> {
-  while (!signal.aborted) {
-    const found = await stat(path).catch(() => undefined);
-    if (found !== undefined && found.size > 0) return performance.timeOrigin + performance.now();
-    await delay(lookEveryMs, undefined, { signal }).catch(() => undefined);
-  }
-  return undefined;
 }
 
 export function vmDirectory(folder: string, number: number): string {
