@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { pruneCache } from '../../packages/image/src/index.ts';
-import { type Lock, readLock } from '../../packages/image/src/lock.ts';
+import { type Lock, readLock } from '../../packages/image/src/pins/lock.ts';
 
 const checkout = join(import.meta.dirname, '../..');
 const program = join(checkout, 'packages/image/src/main.ts');

@@ -25,12 +25,12 @@ import { promisify } from 'node:util';
 import { build as bundle } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sha256File } from '../../packages/image/src/digest.ts';
-import { makeErofs } from '../../packages/image/src/erofs.ts';
-import { makeExt4 } from '../../packages/image/src/ext4.ts';
 import { buildImage, diffImages, loadImage, verifyImage } from '../../packages/image/src/index.ts';
-import { makeInitramfs } from '../../packages/image/src/initramfs.ts';
 import type { Manifest } from '../../packages/image/src/manifest.ts';
-import { addVerity } from '../../packages/image/src/verity.ts';
+import { makeErofs } from '../../packages/image/src/root/erofs.ts';
+import { makeExt4 } from '../../packages/image/src/root/ext4.ts';
+import { makeInitramfs } from '../../packages/image/src/root/initramfs.ts';
+import { addVerity } from '../../packages/image/src/root/verity.ts';
 
 const repository = join(import.meta.dirname, '../..');
 const sources = join(repository, 'packages/image/src/main.ts');

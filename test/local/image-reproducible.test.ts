@@ -11,7 +11,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readContents } from '../../packages/image/src/contents.ts';
 import { sha256File } from '../../packages/image/src/digest.ts';
 import { cacheFolder } from '../../packages/image/src/index.ts';
-import { readLock } from '../../packages/image/src/lock.ts';
+import { readLock } from '../../packages/image/src/pins/lock.ts';
 
 const checkout = join(import.meta.dirname, '../..');
 const program = join(checkout, 'packages/image/src/main.ts');

@@ -1,23 +1,29 @@
 import { constants } from 'node:fs';
 import { copyFile, readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { Apt } from './apt.ts';
-import { atomicFolder, cacheFolder } from './cache.ts';
-import { trimImages } from './cache-prune.ts';
-import { holdCache, noteUse } from './cache-use.ts';
+import { atomicFolder, cacheFolder } from './cache/cache.ts';
+import { trimImages } from './cache/prune.ts';
+import { holdCache, noteUse } from './cache/use.ts';
 import { ImageError } from './errors.ts';
 import { describeInputs, type ImageInputs } from './inputs.ts';
 import { buildKernel, findBuiltKernel } from './kernel/build.ts';
 import { chooseKernel, type KernelChoice, ownKernelInputs } from './kernel/choose.ts';
 import type { Kernel, KernelOrigin } from './kernel/kernel.ts';
 import { type Image, loadImage } from './load.ts';
-import { type Lock, readLock, writeLock } from './lock.ts';
 import { makeImage } from './make-image.ts';
 import { imageFileNames, manifestFileName } from './manifest.ts';
-import { checkNodePin, findNode } from './node-package.ts';
-import { fetchPinned, type PinnedInputs, type PinOptions, pinMissing, selectPinned } from './packages.ts';
+import { Apt } from './pins/apt.ts';
+import { type Lock, readLock, writeLock } from './pins/lock.ts';
+import { checkNodePin, findNode } from './pins/node-package.ts';
+import {
+  fetchPinned,
+  type PinnedInputs,
+  type PinOptions,
+  pinMissing,
+  selectPinned,
+} from './pins/packages.ts';
 import { type Progress, silentProgress } from './progress.ts';
-import { type Recipe, readRecipe } from './recipe.ts';
+import { type Recipe, readRecipe } from './recipe/recipe.ts';
 
 export interface BuildOptions {
   /** Folder with image.toml. */

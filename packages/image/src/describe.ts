@@ -6,7 +6,6 @@ import { sha256File } from './digest.ts';
 import type { ImageInputs } from './inputs.ts';
 import type { Kernel } from './kernel/kernel.ts';
 import { moduleKey } from './kernel/modules.ts';
-import type { UnpackedPackage } from './libraries.ts';
 import {
   type ImageFileName,
   imageFileNames,
@@ -14,11 +13,12 @@ import {
   type Manifest,
   manifestFileName,
 } from './manifest.ts';
-import { upstreamVersion } from './package-names.ts';
-import type { PinnedPackage } from './packages.ts';
-import type { TreeEntry } from './root-tree.ts';
-import { makeSbom } from './sbom.ts';
-import { gatherSbomInputs } from './sbom-inputs.ts';
+import type { PinnedPackage } from './pins/packages.ts';
+import type { UnpackedPackage } from './root/libraries.ts';
+import type { TreeEntry } from './root/root-tree.ts';
+import { gatherSbomInputs } from './sbom/inputs.ts';
+import { upstreamVersion } from './sbom/package-names.ts';
+import { makeSbom } from './sbom/sbom.ts';
 
 export interface Made {
   inputs: ImageInputs;

@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path';
 import { listFiles, sha256, sha256File, sha256Json } from './digest.ts';
 import { ImageError } from './errors.ts';
 import type { KernelInputs } from './kernel/build.ts';
-import type { NodeProgram } from './node-package.ts';
-import type { PinnedInputs } from './packages.ts';
-import type { Recipe } from './recipe.ts';
-import { describeRecipe } from './recipe-digest.ts';
+import type { NodeProgram } from './pins/node-package.ts';
+import type { PinnedInputs } from './pins/packages.ts';
+import { describeRecipe } from './recipe/digest.ts';
+import type { Recipe } from './recipe/recipe.ts';
 import { run, runBoth } from './run.ts';
 
 export interface ImageInputs {

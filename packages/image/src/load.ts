@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { checkFile, checkListed, type Problem } from './check-file.ts';
 import { ImageError } from './errors.ts';
+import { checkFile, checkListed, type Problem } from './look/check-file.ts';
 import { imageFormat, type Manifest, manifestFileName, manifestSchema } from './manifest.ts';
 
 export interface Image {

@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import { agentInitPath } from './boot-protocol.ts';
 import { describeImage } from './describe.ts';
 import { ImageError } from './errors.ts';
-import { makeInitramfs } from './initramfs.ts';
-import { makeInitrd } from './initrd.ts';
 import type { ImageInputs } from './inputs.ts';
 import type { Kernel } from './kernel/kernel.ts';
 import { readPrebuiltKernel } from './kernel/prebuilt.ts';
-import type { UnpackedPackage } from './libraries.ts';
 import type { Manifest } from './manifest.ts';
-import { stripNode } from './node-package.ts';
+import { stripNode } from './pins/node-package.ts';
 import type { Progress } from './progress.ts';
-import { placeOf } from './recipe.ts';
-import { makeRootDisk, rootArguments } from './root-disk.ts';
-import { fillRoot, packageFolder } from './rootfs.ts';
+import { placeOf } from './recipe/recipe.ts';
+import { makeRootDisk, rootArguments } from './root/disk.ts';
+import { makeInitramfs } from './root/initramfs.ts';
+import { makeInitrd } from './root/initrd.ts';
+import type { UnpackedPackage } from './root/libraries.ts';
+import { fillRoot, packageFolder } from './root/rootfs.ts';
 import { run } from './run.ts';
 
 export interface MakeImage {

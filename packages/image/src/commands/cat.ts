@@ -1,4 +1,4 @@
-import { readImageFile } from '../look.ts';
+import { readImageFile } from '../look/look.ts';
 import { type Command, parseCommand } from './command.ts';
 
 export const cat: Command = {

@@ -1,4 +1,4 @@
-import { type Difference, diffImages, type ImageDiff } from '../diff.ts';
+import { type Difference, diffImages, type ImageDiff } from '../look/diff.ts';
 import { type Command, jsonOption, parseCommand, printJson, printLines } from './command.ts';
 import { formatBytes, formatGrowth, printable, style } from './text.ts';
 

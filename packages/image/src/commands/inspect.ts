@@ -1,4 +1,4 @@
-import { type Inspection, inspectImage } from '../inspect.ts';
+import { type Inspection, inspectImage } from '../look/inspect.ts';
 import { type Command, jsonOption, parseCommand, printJson, printLines } from './command.ts';
 import { bar, formatBytes, printable, style, table } from './text.ts';
 

@@ -1,5 +1,5 @@
-import { cacheFolder } from '../cache.ts';
-import { type CacheEntry, listCache } from '../cache-list.ts';
+import { cacheFolder } from '../cache/cache.ts';
+import { type CacheEntry, listCache } from '../cache/list.ts';
 import { type Command, jsonOption, parseCommand, printJson, printLines } from './command.ts';
 import { formatAge, formatBytes, style, table } from './text.ts';
 

@@ -1,5 +1,5 @@
+import { refreshLock } from '../pins/refresh-lock.ts';
 import { stderrProgress } from '../progress.ts';
-import { refreshLock } from '../refresh-lock.ts';
 import { type Command, jsonOption, parseCommand, printJson, printLines } from './command.ts';
 import { table } from './text.ts';
 

@@ -1,5 +1,5 @@
-import { listImage } from '../look.ts';
-import type { TreePath } from '../tree.ts';
+import { listImage } from '../look/look.ts';
+import type { TreePath } from '../root/tree.ts';
 import { type Command, jsonOption, parseCommand, printJson, printLines } from './command.ts';
 import { printable, table } from './text.ts';
 

@@ -1,4 +1,4 @@
-import { pruneCache } from '../cache-prune.ts';
+import { pruneCache } from '../cache/prune.ts';
 import { ImageError } from '../errors.ts';
 import { type Command, jsonOption, parseCommand, printJson, printLines } from './command.ts';
 import { describeEntry, entryTable } from './list.ts';

@@ -1,4 +1,4 @@
-import { readSbom } from '../look.ts';
+import { readSbom } from '../look/look.ts';
 import { type Command, parseCommand } from './command.ts';
 
 export const sbom: Command = {

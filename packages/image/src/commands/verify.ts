@@ -1,5 +1,5 @@
+import { type Verification, verifyImage } from '../look/verify.ts';
 import { stderrProgress } from '../progress.ts';
-import { type Verification, verifyImage } from '../verify.ts';
 import { type Command, jsonOption, parseCommand, printJson, printLines } from './command.ts';
 import { formatBytes, printable, style } from './text.ts';
 

@@ -1,7 +1,7 @@
 import { ImageError } from '../errors.ts';
-import type { Lock } from '../lock.ts';
+import type { Lock } from '../pins/lock.ts';
 import type { Progress } from '../progress.ts';
-import { placeOf, type Recipe } from '../recipe.ts';
+import { placeOf, type Recipe } from '../recipe/recipe.ts';
 import { describeKernelInputs, findBuiltKernel } from './build.ts';
 import { readConfiguration } from './configuration.ts';
 import type { KernelOrigin } from './kernel.ts';

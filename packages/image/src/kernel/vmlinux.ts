@@ -6,8 +6,8 @@
  * the size of what it holds.
  */
 import { readFile } from 'node:fs/promises';
-import { isElf } from '../elf.ts';
 import { ImageError } from '../errors.ts';
+import { isElf } from '../root/elf.ts';
 import { filter } from '../run.ts';
 
 const setupSectors = 0x1f1;
