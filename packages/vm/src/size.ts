@@ -6,7 +6,7 @@ const mebibyte = 1024 * 1024;
 
 /**
  * What the guest needs for itself beside the container's own memory: the kernel and its descriptions of pages (22 MiB),
- * its slabs, stacks and buffers (11), the agent's own pages (20 at its start, up to 60 with full retention), crun while
+ * its slabs, stacks and buffers (11), the agent's own pages (20 at its start, more when it keeps output), crun while
  * it runs, what is written to /run, and pages that the kernel wants free. The root is mapped from the host and takes
  * nothing (`coracle-image boot --memory`); an image whose root is a disk keeps less of it in its page cache.
  */

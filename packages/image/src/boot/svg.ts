@@ -12,14 +12,18 @@ const right = 28;
 const rowHeight = 30;
 const partHeight = 20;
 const top = 92;
-const colours = ['#64748b', '#94a3b8', '#2563eb', '#7c3aed', '#a855f7', '#059669', '#d97706'];
+const colours = ['#64748b', '#94a3b8', '#2563eb', '#7c3aed', '#059669', '#d97706'];
 const ink = '#0f172a';
 const faint = '#64748b';
 
 export function drawSvg(report: BootReport & { readonly profile: Profile }): string {
   const { helloMs } = report.profile;
   const phases = foldSmallParts(report.profile.phases);
-  const wholeMs = Math.max(1, ...phases.map(({ beganMs, medianMs }) => beganMs + medianMs));
+  // The lines must fit, too.
+  const wholeMs = Math.max(
+    1,
+    ...phases.map(({ beganMs, part, medianMs, maxMs }) => beganMs + (part ? medianMs : maxMs)),
+  );
   const left = labels + numbers;
   const x = (ms: number): number => left + (ms / wholeMs) * (width - left - right);
   const heights = phases.map(({ part }) => (part ? partHeight : rowHeight));
