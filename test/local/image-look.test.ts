@@ -350,7 +350,8 @@ describe('an image that was changed', () => {
     for (const [manifest, message] of [
       [undefined, `there is no guest image in ${foreign} (no manifest.json)`],
       ['{', `${foreign}/manifest.json is not the manifest of a guest image`],
-      ['{"format": 1}', `${foreign}/manifest.json is not the manifest of a guest image`],
+      ['{"format": 1}', `${foreign}/manifest.json is of format 1 and this program reads format 2`],
+      ['{"format": 2}', `${foreign}/manifest.json is not the manifest of a guest image`],
     ] as const) {
       if (manifest !== undefined) await writeFile(join(foreign, 'manifest.json'), manifest);
       await each(commands(foreign), async (args) => {
@@ -426,7 +427,7 @@ describe('an image that was changed', () => {
     expect(stdout).toMatch(/~ kernel\.arguments {2}(.*) → \1 quiet$/m);
     expect(stdout).toMatch(/- debian\/libyajl2 {2}2\./);
     expect(stdout).toMatch(/~ debian\/crun {2}1\..* → 9\.9/);
-    expect(stdout).toMatch(/\+ CORACLE {2}y/);
+    expect(stdout).toMatch(/\+ CONFIG_CORACLE {2}y/);
     expect(stdout).toMatch(
       /~ kernel\.config {2}.* KiB → .* KiB \(\+17 B\)|~ kernel\.config {2}.* KiB, sha256 /,
     );
@@ -593,7 +594,7 @@ test('list and prune show and empty the cache', async () => {
   await cp(image, join(cache, 'images', 'a'.repeat(64)), { recursive: true });
   const environment = { CORACLE_CACHE: cache };
   const { stdout } = await coracleImage(['list'], environment);
-  expect(stdout).toMatch(/ image +base +1\d\d\.\d MiB +0 min ago +a{12}$/m);
+  expect(stdout).toMatch(/ image +base +1\d\d\.\d MiB +just now +a{12}$/m);
   expect(JSON.parse((await coracleImage(['list', '--json'], environment)).stdout)).toMatchObject([
     { kind: 'image', name: 'base', lastUsed: expect.stringMatching(/^20\d\d-/) },
   ]);

@@ -38,7 +38,7 @@ function describe(entries: readonly CacheEntry[]): string[] {
   if (entries.length === 0) return [`${style('bold', cacheFolder())}: empty`];
   const bytes = entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return [
-    `${style('bold', cacheFolder())}: ${formatBytes(bytes)} in ${entries.length} things`,
+    `${style('bold', cacheFolder())}: ${formatBytes(bytes)} in ${entries.length} ${entries.length === 1 ? 'thing' : 'things'}`,
     ...entryTable(entries),
   ];
 }
