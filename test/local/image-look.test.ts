@@ -435,7 +435,10 @@ describe('an image that was changed', () => {
     expect(stdout).toMatch(/~ \/bin {2}link to usr\/bin → elsewhere/);
     expect(stdout).toMatch(/- \/etc\/hosts {2}0644 \d+ B/);
     const read = JSON.parse((await coracleImage(['diff', image, copy, '--json'])).stdout);
-    expect(read).toMatchObject({ same: false, kernelOptions: [{ name: 'CORACLE', from: null, to: 'y' }] });
+    expect(read).toMatchObject({
+      same: false,
+      kernelOptions: [{ name: 'CONFIG_CORACLE', from: null, to: 'y' }],
+    });
     await rm(copy, { recursive: true });
   });
 });
