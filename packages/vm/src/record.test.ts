@@ -1,7 +1,7 @@
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { readRecord, type VmRecord, writeRecord } from './record.ts';
+import { readRecord, removeUnfinishedRecords, type VmRecord, writeRecord } from './record.ts';
 import { temporaryFolder } from './testing.ts';
 
 const record: VmRecord = {
@@ -29,4 +29,13 @@ test('a record that is cut or of a later version is refused by name', () => {
   expect(() => readRecord(folder)).toThrow(/cannot read the VM record .*vm\.json/);
   writeFileSync(join(folder, 'vm.json'), '{"version": 2}');
   expect(() => readRecord(folder)).toThrow(/version 2 is not known/);
+});
+
+test('what a writer left that was killed before its rename is removed, the record is not', () => {
+  const directory = temporaryFolder();
+  writeRecord(directory, record);
+  writeFileSync(join(directory, 'vm.json.4711'), '{ "version": 1,');
+  removeUnfinishedRecords(directory);
+  expect(readdirSync(directory)).toEqual(['vm.json']);
+  expect(readRecord(directory)).toEqual(record);
 });

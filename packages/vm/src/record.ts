@@ -1,4 +1,5 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { vmPaths } from './directory.ts';
 import { VmError } from './errors.ts';
 import type { ProcessIdentity } from './identity.ts';
@@ -42,6 +43,15 @@ export function readRecord(directory: string): VmRecord | undefined {
 }
 
 /** Written whole or not at all: a reader never sees half a record. */
+/** Of writers that were killed: nobody else writes the record of a VM that is being stopped. */
+export function removeUnfinishedRecords(directory: string): void {
+  const { record } = vmPaths(directory);
+  for (const name of readdirSync(directory)) {
+    const path = join(directory, name);
+    if (path.startsWith(`${record}.`)) rmSync(path, { force: true });
+  }
+}
+
 export function writeRecord(directory: string, record: VmRecord): void {
   const path = vmPaths(directory).record;
   const temporary = `${path}.${process.pid}`;

@@ -8,7 +8,7 @@ import { VmError } from './errors.ts';
 import { endProcesses, findOwned, isAlive, waitGone } from './identity.ts';
 import { localContainers } from './local-containers.ts';
 import { Qmp } from './qmp.ts';
-import { readRecord, type VmRecord, writeRecord } from './record.ts';
+import { readRecord, removeUnfinishedRecords, type VmRecord, writeRecord } from './record.ts';
 import { agentVsockPort } from './transport.ts';
 
 /** QEMU asked to quit needs milliseconds; one that is stuck is killed after this. */
@@ -100,6 +100,7 @@ export async function stopVm(directory: string, force: boolean): Promise<void> {
   }
   if (record?.driver === 'local') await endProcesses(localContainers(directory), 0);
   removeRuntimeFiles(directory, record?.shares ?? []);
+  removeUnfinishedRecords(directory);
   if (record !== undefined && record.state !== 'stopped')
     writeRecord(directory, { ...record, state: 'stopped' });
 }
