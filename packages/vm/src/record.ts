@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { vmPaths } from './directory.ts';
 import { VmError } from './errors.ts';
@@ -42,16 +42,16 @@ export function readRecord(directory: string): VmRecord | undefined {
   }
 }
 
-/** Written whole or not at all: a reader never sees half a record. */
 /** Of writers that were killed: nobody else writes the record of a VM that is being stopped. */
 export function removeUnfinishedRecords(directory: string): void {
   const { record } = vmPaths(directory);
-  for (const name of readdirSync(directory)) {
-    const path = join(directory, name);
+  // Stopping may be asked for when the folder is gone.
+  const names = existsSync(directory) ? readdirSync(directory) : [];
+  for (const path of names.map((name) => join(directory, name)))
     if (path.startsWith(`${record}.`)) rmSync(path, { force: true });
-  }
 }
 
+/** Written whole or not at all: a reader never sees half a record. */
 export function writeRecord(directory: string, record: VmRecord): void {
   const path = vmPaths(directory).record;
   const temporary = `${path}.${process.pid}`;
