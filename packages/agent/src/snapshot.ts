@@ -5,9 +5,13 @@
  *
  * doc/api/cli.md, `--build-snapshot`; doc/api/v8.md, "Startup snapshot API".
  */
+import './late-views.ts';
 import { startupSnapshot } from 'node:v8';
 import { runGuest } from './guest.ts';
+import { restoreDataView } from './late-views.ts';
 import { guestOptions } from './options.ts';
+
+restoreDataView();
 
 // What Node knows of the building machine would make two builds differ. It is set anew when the snapshot is started.
 for (const [name, value] of [

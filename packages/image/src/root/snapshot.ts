@@ -9,6 +9,7 @@
  * - one thread, no address randomisation (setarch -R), an empty environment, and paths that are always of the same
  *   length: some addresses get into the heap, and what is allocated before them moves them.
  * - `/proc/self/cwd/…` as the script's path, and what packages/agent/src/snapshot.ts sets: they are in the heap.
+ * - no address of malloc's heap, which depends on how busy the machine is: packages/agent/src/late-views.ts.
  * - the image's own Node with the image's own loader and libraries.
  */
 import { copyFile, mkdtemp, rm, symlink } from 'node:fs/promises';
