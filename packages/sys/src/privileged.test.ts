@@ -86,7 +86,7 @@ describe('setInterfaceUp', () => {
       try { sys.setInterfaceUp('eth7'); } catch (error) { console.log(error.code, error.message); }`);
     expect(output.trim().split('\n')).toEqual(['true', '127.0.0.1', expect.stringMatching(/^ENODEV .*eth7/)]);
   });
-  it('is what this test does in a network namespace of its own', () => {
+  it('cuts a name that is too long for the kernel', () => {
     expect(() => setInterfaceUp('no-such-interface-of-a-very-long-name')).toThrow(/ENODEV|no such device/i);
   });
 });
