@@ -103,6 +103,9 @@ void receiver_attach(struct receiver *r)
 {
 	r->announced = r->delivered;
 	r->granted = r->delivered + r->ring.size;
+	/* The end is said again, and another owner's STOP may have moved it down. */
+	if (r->final != r->expected)
+		r->has_final = false;
 }
 
 int receiver_attached(struct receiver *r, uint64_t start, const char **why)

@@ -412,6 +412,17 @@ static void test_receiver(void)
 	ring_drop(&r.ring, 15);
 	CHECK(receiver_done(&r) && receiver_window_due(&r));
 
+	/* An end that was reached stays; one that was not may have been moved down by another owner's STOP. */
+	receiver_attach(&r);
+	CHECK(receiver_attached(&r, 40, &why) == 0 && receiver_done(&r) && receiver_final(&r, 39, &why) == -1);
+	r = (struct receiver){ .ring = { .bytes = memory, .size = sizeof memory } };
+	receiver_attach(&r);
+	CHECK(receiver_attached(&r, 0, &why) == 0 && receiver_final(&r, 40, &why) == 0);
+	CHECK(receiver_data(&r, 0, 20, &skip, &why) == 0 && receiver_final(&r, 30, &why) == -1);
+	receiver_attach(&r);
+	CHECK(receiver_attached(&r, 0, &why) == 0 && !receiver_has_all(&r));
+	CHECK(receiver_final(&r, 30, &why) == 0 && !receiver_has_all(&r));
+	CHECK(receiver_data(&r, 20, 10, &skip, &why) == 0 && receiver_has_all(&r));
 	r = (struct receiver){ .ring = { .bytes = memory, .size = sizeof memory } };
 	receiver_attach(&r);
 	CHECK(receiver_attached(&r, 1000, &why) == 0 && r.expected == 1000 && receiver_window_due(&r));

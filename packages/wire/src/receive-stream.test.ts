@@ -158,6 +158,19 @@ describe('attaching', () => {
     expect(stream.final).toBe(undefined);
   });
 
+  /** An output that another owner had in between, and stopped: where it was to end it will never come to. */
+  it('takes another end than before, when it had not come to the first', () => {
+    data(0, 'abc');
+    stream.end(9);
+    expect(() => stream.end(6)).toThrow('moves from 9 to 6');
+    stream.attach(7);
+    expect(stream.complete).toBe(false);
+    stream.end(6);
+    expect(data(3, 'def')).toBe('def');
+    stream.deliver(6);
+    expect(stream.complete).toBe(true);
+  });
+
   it('keeps an end that it has reached: others can write no more, and do no harm', () => {
     data(0, 'abc');
     stream.end(3);

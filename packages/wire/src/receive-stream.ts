@@ -68,6 +68,9 @@ export class ReceiveStream {
    */
   attach(generation: number): Credit {
     this.#generation = generation;
+    // Whoever said where the end is says so again. It may have moved down meanwhile: another owner's STOP cuts a
+    // stream short. And what was sent of stdin may have been lost, and another may have other bytes.
+    if (this.#final !== this.#expected && !this.#stopped) this.#final = undefined;
     this.#told = this.#attachedAt = this.#delivered;
     this.#limit = this.#delivered + this.windowBytes;
     return { delivered: this.#delivered, limit: this.#limit };
@@ -76,11 +79,7 @@ export class ReceiveStream {
   /** For the agent's answer to a client: the client sends from `expected`, since the agent keeps what it holds. */
   answerAttach(generation: number): Credit {
     const { limit } = this.attach(generation);
-    if (this.#final !== undefined) {
-      if (this.#final === this.#expected) this.#sealed = true;
-      // Bytes before the end were lost. Whoever said where it is says so again, and another may have other bytes.
-      else if (!this.#stopped) this.#final = undefined;
-    }
+    if (this.#final === this.#expected) this.#sealed = true;
     return { delivered: this.#expected, limit };
   }
 

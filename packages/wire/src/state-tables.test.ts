@@ -73,7 +73,7 @@ test("the receiver's states are those of docs/protocol.md", async () => {
         'EOF or EXIT': [/another: fault/, now('ended', fault)],
         'a write completes': [/`delivered` moves/, now('ended', 'WINDOW')],
         '`stop`': [/→ `stopped`/, now('stopped', 'STOP')],
-        'attach again': [/asks from `delivered`/, now('ended', 'from 0')],
+        'attach again': [/^`open`.*asks from `delivered`/, now('open', 'from 0')],
       },
       stopped: {
         DATA: [/^drop/, now('stopped', '')],
