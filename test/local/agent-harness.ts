@@ -180,6 +180,8 @@ export class AgentClient {
       sandboxId: 'test',
       hostname: '',
       hostTimeNs: 0n,
+      entropy: Buffer.alloc(0),
+      findDevices: false,
       shares: [{ tag: 'host', type, readonly: false, source: folder }],
     });
   }

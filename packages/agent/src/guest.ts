@@ -9,6 +9,7 @@ import { answersSent } from './farewell.ts';
 import { openLink, type Reopenable } from './link-guest.ts';
 import { reasonOf, say, setLogLevel } from './log.ts';
 import type { GuestOptions } from './options.ts';
+import { becomeTemplate } from './template.ts';
 
 /** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
 const BEGUN = 'coracle-boot: agent';
@@ -17,7 +18,7 @@ const READY = 'coracle-boot: ready';
 const hookLine = (name: string): string => `coracle-boot: hook ${name}`;
 const failedLine = (step: string, why: string): string => `coracle-boot: failed: ${step}: ${why}`;
 
-export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): Promise<void> {
+export async function runGuest({ link, logLevel, template, stateFolder }: GuestOptions): Promise<void> {
   const timeline = new BootTimeline();
   const runStep = stepRunner(timeline);
   await runStep('say so', () => say(BEGUN));
@@ -64,6 +65,7 @@ export async function runGuest({ link, logLevel, stateFolder }: GuestOptions): P
     });
   });
   timeline.moment('link');
+  if (template()) await runStep('become a template', becomeTemplate);
 }
 
 /** Where a step would be told by the name of a moment. */

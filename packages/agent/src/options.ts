@@ -20,6 +20,8 @@ export interface GuestOptions {
   link(): GuestLink;
   /** Known once /proc is mounted. */
   logLevel(): string | undefined;
+  /** The VM is to be saved as a template (docs/templates.md). */
+  template(): boolean;
   /** Everything the agent keeps is below this folder. */
   readonly stateFolder: string;
 }
@@ -27,6 +29,7 @@ export interface GuestOptions {
 export const guestOptions: GuestOptions = {
   link: () => parseGuestLink(kernelArgument('coracle.link')),
   logLevel: () => kernelArgument('coracle.log'),
+  template: () => kernelArgument('coracle.template') === '1',
   stateFolder: '/run/coracle',
 };
 

@@ -1,5 +1,5 @@
 /** All processes of the sandbox by their number, and the way of each frame to its process. */
-import { randomBytes } from 'node:crypto';
+import { kernelRandom } from '@coracle/sys';
 import {
   Code,
   type Connection,
@@ -34,7 +34,7 @@ export class ProcessTable {
       ...options,
       number: ++this.#last,
       budget: this.#budget,
-      token: randomBytes(TOKEN_BYTES),
+      token: kernelRandom(TOKEN_BYTES),
     });
   }
 

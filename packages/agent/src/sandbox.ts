@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setHostname, setRealTime, sync } from '@coracle/sys';
+import { reseedRandom, setHostname, setRealTime, sync } from '@coracle/sys';
 import type { CreateContainerRequest, CreateSandboxRequest } from '@coracle/wire';
 import { RpcError } from '@coracle/wire';
 import { checkId, invalid } from './check.ts';
@@ -33,11 +33,14 @@ export class Sandbox {
       throw new RpcError('already_exists', `this VM is sandbox "${this.#id}" already`);
     checkId(request.sandboxId, 'sandbox_id');
     try {
-      for (const share of request.shares) this.#shares.add(share);
       if (!this.#context.local) {
-        if (request.hostname !== '') setHostname(request.hostname);
+        // First: nothing that is made from here on may be what another VM of the same template makes.
+        if (request.entropy.length > 0) reseedRandom(request.entropy);
         if (request.hostTimeNs > 0n) setRealTime(request.hostTimeNs);
+        if (request.hostname !== '') setHostname(request.hostname);
+        if (request.findDevices) writeFileSync('/sys/bus/pci/rescan', '1');
       }
+      for (const share of request.shares) this.#shares.add(share);
     } catch (error) {
       this.#shares.removeAll();
       throw error;

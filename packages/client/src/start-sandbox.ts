@@ -28,6 +28,8 @@ export interface StartSandboxOptions extends Abortable {
   readonly bootFailure?: (directory: string, what: string, cause: unknown) => Error;
 }
 
+/** As much as the kernel's generator keeps of its pool (drivers/char/random.c). */
+const ENTROPY_BYTES = 32;
 const DEFAULT_MEMORY_BYTES = 256 * 1024 * 1024;
 const SANDBOX_ID = /^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}$/;
 
@@ -72,6 +74,8 @@ export async function startSandbox(
       // Read-only is said bind by bind, on the host's side.
       shares: shares.map(({ tag }) => ({ tag, type, readonly: false, source: type === 'local' ? '/' : '' })),
       hostTimeNs: BigInt(Date.now()) * 1_000_000n,
+      entropy: randomBytes(ENTROPY_BYTES),
+      findDevices: vm.template !== undefined,
     },
     signal === undefined ? {} : { signal },
   );

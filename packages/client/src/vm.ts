@@ -32,6 +32,8 @@ export interface ShareLike {
 }
 
 export interface VmLike {
+  /** Of a VM that was started from one: the guest has yet to find its devices. */
+  readonly template?: string | undefined;
   stop(options?: { readonly force?: boolean }): Promise<void>;
   /** Resolves when the VM is gone. */
   waitExit(options?: { readonly signal?: AbortSignal }): Promise<unknown>;

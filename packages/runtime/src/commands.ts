@@ -54,6 +54,11 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: '',
     load: () => import('./commands/doctor.ts'),
   },
+  template: {
+    summary: 'list, build, prune or verify the templates that VMs are started from',
+    usage: 'list|build|prune|verify',
+    load: () => import('./commands/template.ts'),
+  },
   gc: { summary: 'remove what crashes have left behind', usage: '', load: () => import('./commands/gc.ts') },
   version: { summary: 'print the version', usage: '', load: () => import('./commands/version.ts') },
 };

@@ -9,6 +9,7 @@ import { rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Container, type OciConfig, parseJson, type Sandbox } from '@coracle/client';
 import type { Lock, SavedTerminal } from '@coracle/sys';
+import type { VmSize } from '@coracle/vm';
 import { startError } from './agent.ts';
 import { type Bundle, readBundle } from './bundle.ts';
 import type { Context } from './command.ts';
@@ -24,6 +25,7 @@ import { sandboxIdOf } from './sandbox-id.ts';
 import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
 import type { ContainerState } from './state.ts';
+import { startTemplateMaker } from './template-maker.ts';
 
 export interface CreateRequest {
   readonly id: string;
@@ -79,6 +81,7 @@ export async function createContainer(
   undo.defer(() => removeSandbox(directory));
   undo.defer(() => stopOwnProxy(proxy));
   const owner = { root: store.root, id };
+  let missing: VmSize | undefined;
   const sandbox = await startSandbox({
     sandboxId,
     directory,
@@ -89,6 +92,9 @@ export async function createContainer(
     signal,
     progress,
     log,
+    onTemplateMissing: (size) => {
+      missing = size;
+    },
   });
   undo.defer(() => sandbox.close());
   const container = await createInGuest(sandbox, bundle, id, console, signal);
@@ -115,6 +121,7 @@ export async function createContainer(
     undo.defer(() => rmSync(pidFile, { force: true }));
   }
   signal.throwIfAborted();
+  if (missing !== undefined && settings.template === 'auto') startTemplateMaker(settings, missing);
   return keepable({ state, container, shim, console, terminal }, { lock, sandbox, undo: undo.move() });
 }
 

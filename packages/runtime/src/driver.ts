@@ -1,16 +1,24 @@
-import type { VmDriver } from '@coracle/vm';
+import type { QemuDriver, VmDriver } from '@coracle/vm';
 import { CliError } from './errors.ts';
 import { agentEntry, type Settings, type Transport } from './settings.ts';
 
 /** The driver that the settings ask for. @throws CliError for a transport that it does not have */
 export async function createDriver(settings: Settings): Promise<VmDriver> {
-  const { createLocalDriver, createQemuDriver } = await import('@coracle/vm');
-  const { driver, accel, transport } = settings;
-  if (driver === 'qemu') {
-    return createQemuDriver({ accel, transport: of(driver, transport, ['auto', 'virtio-serial', 'vsock']) });
-  }
+  const { driver, transport } = settings;
+  if (driver === 'qemu') return await createVmDriver(settings);
   const wanted = of(driver, transport, ['auto', 'unix', 'hybrid', 'hybrid-listen', 'vsock']);
+  const { createLocalDriver } = await import('@coracle/vm');
   return createLocalDriver({ agentEntry: agentEntry(), transport: wanted === 'auto' ? 'unix' : wanted });
+}
+
+/** The one that has VMs. @throws CliError for a transport that it does not have */
+export async function createVmDriver({ accel, transport, template }: Settings): Promise<QemuDriver> {
+  const { createQemuDriver } = await import('@coracle/vm');
+  return createQemuDriver({
+    accel,
+    transport: of('qemu', transport, ['auto', 'virtio-serial', 'vsock']),
+    template: template === 'off' ? 'off' : 'auto',
+  });
 }
 
 function of<const T extends Transport>(driver: string, wanted: Transport, has: readonly T[]): T {

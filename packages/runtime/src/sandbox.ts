@@ -7,7 +7,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Sandbox, VmDriverLike } from '@coracle/client';
-import type { BootReport, Share, Vm } from '@coracle/vm';
+import type { BootReport, Share, Vm, VmSize } from '@coracle/vm';
 import { explain, isRpcError } from './agent.ts';
 import type { Bundle } from './bundle.ts';
 import { createDriver } from './driver.ts';
@@ -36,6 +36,8 @@ export interface SandboxPlan {
   readonly signal: AbortSignal;
   readonly progress: Progress;
   readonly log: Log;
+  /** There was no template for this VM. */
+  readonly onTemplateMissing: (size: VmSize) => void;
 }
 
 /** Ends the VM and all that belongs to it, at once, and removes the folder. Idempotent. */
@@ -50,6 +52,20 @@ export async function removeSandbox(directory: string): Promise<void> {
  * @throws VmError with the console of a guest that did not come up, CliError, or the signal's reason
  */
 export async function startSandbox(plan: SandboxPlan): Promise<Sandbox> {
+  try {
+    return await startOnce(plan);
+  } catch (error) {
+    // What was restored does not answer: whatever that template has, the next VM does not get it.
+    if (!(error instanceof TemplateBroken) || plan.settings.template === 'off') throw error;
+    plan.log.warning(`${error.message}; booting instead`);
+    return await startOnce({ ...plan, settings: { ...plan.settings, template: 'off' } });
+  }
+}
+
+/** A VM was started from a template, and its agent did not answer. */
+class TemplateBroken extends CliError {}
+
+async function startOnce(plan: SandboxPlan): Promise<Sandbox> {
   const { bundle, directory, settings, progress, proxy } = plan;
   const [{ Coracle }, { sizeVm, VmStartError }, driver] = await Promise.all([
     import('@coracle/client'),
@@ -68,6 +84,7 @@ export async function startSandbox(plan: SandboxPlan): Promise<Sandbox> {
   proxyStart.catch((error) => stop.abort(error));
   const late = setTimeout(() => stop.abort(new LateBoot(settings.bootTimeoutMs)), settings.bootTimeoutMs);
   let report: BootReport | undefined;
+  let template: string | undefined;
   const coracle = new Coracle({
     proxy: proxy.socketPath,
     sandboxes: proxy.sandboxes,
@@ -75,8 +92,14 @@ export async function startSandbox(plan: SandboxPlan): Promise<Sandbox> {
   });
   try {
     return await coracle.startSandbox({
-      vm: watched(plan, driver, (seen) => {
-        report ??= seen;
+      vm: watched(plan, driver, {
+        onTemplateMissing: () => plan.onTemplateMissing(size),
+        onStart: (vm) => {
+          template = vm.template;
+        },
+        onEnd: (seen) => {
+          report ??= seen;
+        },
       }),
       id: plan.sandboxId,
       image: settings.image,
@@ -93,6 +116,11 @@ export async function startSandbox(plan: SandboxPlan): Promise<Sandbox> {
     const what =
       stop.signal.reason instanceof LateBoot ? stop.signal.reason.message : explain(error, bootFailed);
     if (settings.driver === 'local') throw new CliError(what, { cause: error });
+    if (template !== undefined) {
+      const { TemplateStore, cacheDirectory } = await import('@coracle/vm');
+      new TemplateStore(cacheDirectory()).drop(template);
+      throw new TemplateBroken(`a VM from the template ${template} failed, which was removed: ${what}`);
+    }
     throw new VmStartError('boot-failed', what, report, error);
   } finally {
     clearTimeout(late);
@@ -109,11 +137,17 @@ class LateBoot extends CliError {
   }
 }
 
+interface Watcher {
+  onTemplateMissing(): void;
+  onStart(vm: Vm): void;
+  onEnd(report: BootReport): void;
+}
+
 /** The driver, with the owner written down before and the console read before the VM is ended. */
 function watched(
   { owner, progress, log }: SandboxPlan,
   driver: Awaited<ReturnType<typeof createDriver>>,
-  onEnd: (report: BootReport) => void,
+  { onTemplateMissing, onStart, onEnd }: Watcher,
 ): VmDriverLike {
   return {
     name: driver.name,
@@ -125,12 +159,16 @@ function watched(
           ...(signal === undefined ? {} : { signal }),
           onProgress: (message) => progress.update(message),
           onDecision: (message) => log.debug(message),
+          onWarning: (message) => log.warning(message),
+          onTemplateMissing,
         },
       );
+      onStart(vm);
       const slowly = vm.accel === 'tcg' ? ' (emulated, which is slow)' : '';
       progress.update(`booting the virtual machine${slowly}`);
       const { bootReport } = await import('@coracle/vm');
       return {
+        template: vm.template,
         waitExit: (options) => vm.waitExit(options),
         async stop(options) {
           onEnd(bootReport(directory));

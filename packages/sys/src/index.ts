@@ -24,6 +24,7 @@ export {
   writeLinkRecord,
 } from './link-address.ts';
 export { adoptLock, Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
+export { createMemoryFile } from './memory-file.ts';
 export { chroot, type MountFlag, mount, unmount } from './mount.ts';
 export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
 export { findPort, hostConnected, openPort, setAsync } from './port.ts';
@@ -60,6 +61,7 @@ export {
   type WindowSize,
 } from './pty.ts';
 export { PtyStream } from './pty-stream.ts';
+export { kernelRandom, reseedRandom } from './random.ts';
 export {
   acceptDescriptor,
   type ReceivedDescriptor,

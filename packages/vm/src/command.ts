@@ -22,6 +22,10 @@ export interface QemuOptions {
   readonly accel: Accel;
   readonly shareTransport: ShareTransport;
   readonly link: QemuLink;
+  /** RAM as a file that QEMU maps: of a template, shared with virtiofsd or private to QEMU. Else QEMU makes it. */
+  readonly memory?: { readonly path: string; readonly share: boolean };
+  /** A VM that is saved, or was: it has what tells the guest that it is another one now. */
+  readonly template?: boolean;
 }
 
 /** The serial of the root disk, by which an initrd finds it. */
@@ -55,8 +59,7 @@ export function qemuArguments(options: QemuOptions): string[] {
     ],
     ...acceleratorArguments(accel),
     ...['-smp', String(spec.vcpus), ...memoryArguments(spec.memoryBytes, image)],
-    // virtiofsd reads and writes guest memory itself: it has to be shared.
-    ...['-object', `memory-backend-memfd,id=ram,size=${memory},share=on`],
+    ...['-object', memoryBackend(options, memory)],
     // resourcecontrol stays allowed: it would forbid sched_setaffinity, which a pinning operator needs.
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny'],
     ...['-kernel', image.kernel, ...(image.initrd === undefined ? [] : ['-initrd', image.initrd])],
@@ -71,8 +74,23 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...rootArguments(image),
     ...linkArguments(options),
     ...['-device', 'virtio-rng-pci,disable-legacy=on'],
-    ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
+    // Memory that the guest has freed goes back to the host (free page reporting).
+    ...['-device', 'virtio-balloon-pci,disable-legacy=on,free-page-reporting=on'],
+    ...(options.template === true ? ['-device', 'vmgenid,guid=auto'] : []),
+    ...(options.template === true ? slotArguments() : []),
+    ...spec.shares.flatMap(({ tag }) => shareBackend(tag, options)),
+    // To a VM from a template they are added when it has been restored: a virtiofsd's device has no saved state.
+    ...(options.template === true
+      ? []
+      : spec.shares.flatMap(({ tag }) => deviceArguments(shareDevice(tag, options.shareTransport)))),
   ];
+}
+
+function memoryBackend({ memory }: QemuOptions, size: string): string {
+  // virtiofsd reads and writes guest memory itself: it has to be shared.
+  if (memory === undefined) return `memory-backend-memfd,id=ram,size=${size},share=on`;
+  const share = memory.share ? 'on' : 'off';
+  return `memory-backend-file,id=ram,mem-path=${escapeValue(memory.path)},size=${size},share=${share}`;
 }
 
 /** The disk, or what is mapped, that holds the root filesystem. A trial boot has it too. */
@@ -120,20 +138,43 @@ function acceleratorArguments(accel: Accel): string[] {
   return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max,erms=off,fsrm=off'];
 }
 
-function shareArguments(tag: string, { paths, shareTransport }: QemuOptions): string[] {
+/** The devices of the shares, for QMP's `device_add`: each in a slot of its own. @throws VmError `bad-spec` */
+export function pluggedShares({ shares }: Pick<VmSpec, 'shares'>, transport: ShareTransport): QemuDevice[] {
+  return shares.map(({ tag }, slot) => ({ ...shareDevice(tag, transport), bus: slotName(slot) }));
+}
+
+/** Properties by their names; `driver` says what it is. */
+export type QemuDevice = Readonly<Record<string, string>>;
+
+/** Where devices can be plugged into a VM that runs. A template has them all, since nobody knows yet what will come. */
+export const SLOTS = 4;
+const slotName = (slot: number): string => `slot${slot}`;
+
+function slotArguments(): string[] {
+  return Array.from({ length: SLOTS }).flatMap((_, slot) => [
+    '-device',
+    `pcie-root-port,id=${slotName(slot)},chassis=${slot + 1},slot=${slot + 1}`,
+  ]);
+}
+
+/** What is behind a share's device, in the host. */
+function shareBackend(tag: string, { paths, shareTransport }: QemuOptions): string[] {
   if (shareTransport === '9p') {
-    return [
-      ...[
-        '-fsdev',
-        `local,id=fs-${tag},path=${escapeValue(paths.share(tag))},security_model=none,multidevs=remap`,
-      ],
-      ...['-device', `virtio-9p-pci,fsdev=fs-${tag},mount_tag=${tag},disable-legacy=on`],
-    ];
+    const path = escapeValue(paths.share(tag));
+    return ['-fsdev', `local,id=fs-${tag},path=${path},security_model=none,multidevs=remap`];
   }
-  return [
-    ...['-chardev', `socket,id=fs-${tag},path=${escapeValue(checkSocketPath(paths.fsSocket(tag)))}`],
-    ...['-device', `vhost-user-fs-pci,chardev=fs-${tag},tag=${tag}`],
-  ];
+  return ['-chardev', `socket,id=fs-${tag},path=${escapeValue(checkSocketPath(paths.fsSocket(tag)))}`];
+}
+
+function shareDevice(tag: string, transport: ShareTransport): QemuDevice {
+  return transport === '9p'
+    ? { driver: 'virtio-9p-pci', fsdev: `fs-${tag}`, mount_tag: tag, 'disable-legacy': 'on' }
+    : { driver: 'vhost-user-fs-pci', chardev: `fs-${tag}`, tag };
+}
+
+function deviceArguments({ driver, ...properties }: QemuDevice): string[] {
+  const words = Object.entries(properties).map(([name, value]) => `${name}=${value}`);
+  return ['-device', [driver, ...words].join(',')];
 }
 
 /** QEMU's option lists are split at commas; a comma in a value is written twice. */
@@ -147,7 +188,8 @@ export function kernelCommandLine({
   image,
   accel,
   link,
-}: Pick<QemuOptions, 'spec' | 'image' | 'accel' | 'link'>): string {
+  template,
+}: Pick<QemuOptions, 'spec' | 'image' | 'accel' | 'link' | 'template'>): string {
   return [
     'console=ttyS0',
     ...(spec.console === 'verbose' ? ['loglevel=7'] : ['quiet']),
@@ -165,6 +207,7 @@ export function kernelCommandLine({
     ...(link.transport === 'vsock'
       ? [`coracle.modules=${vsockModule}`, `coracle.link=vsock:${agentVsockPort}`]
       : []),
+    ...(template === true ? ['coracle.template=1'] : []),
     ...image.kernelArguments,
     ...(spec.kernelArguments ?? []),
   ].join(' ');

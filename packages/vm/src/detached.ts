@@ -11,6 +11,8 @@ export interface DetachedSpec {
   /** The VM's folder, put into the environment (see identity.ts). */
   readonly owner: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Handed on as 3, 4 and so on. */
+  readonly descriptors?: readonly number[];
 }
 
 export interface Detached {
@@ -21,7 +23,7 @@ export interface Detached {
 /**
  * Starts a process that outlives this one: its own session (no terminal, no SIGHUP, no Ctrl-C), stdio
  * on files, the root folder as working directory so that it keeps no mount busy. Node marks every
- * descriptor that it opens or inherited close-on-exec, so the process gets none of them.
+ * descriptor that it opens or inherited close-on-exec, so the process gets only those that are named.
  * The environment is not handed on: engines put secrets there.
  *
  * @throws the spawn error (`ENOENT`, `EACCES`).
@@ -32,7 +34,7 @@ export async function spawnDetached(spec: DetachedSpec): Promise<Detached> {
   try {
     child = spawn(spec.file, spec.args, {
       detached: true,
-      stdio: ['ignore', log, log],
+      stdio: ['ignore', log, log, ...(spec.descriptors ?? [])],
       cwd: '/',
       env: { PATH: searchPath, LC_ALL: 'C', ...spec.env, [ownerVariable]: spec.owner },
     });

@@ -16,8 +16,12 @@ export interface VmStartOptions {
   readonly signal?: AbortSignal;
   /** Told about what takes long, such as the trial boot of KVM. */
   readonly onProgress?: (message: string) => void;
-  /** Told what was decided and why: accelerator and transport. For logs. */
+  /** Told what was decided and why: accelerator, transport, template. For logs. */
   readonly onDecision?: (message: string) => void;
+  /** Told what went wrong and was made good, such as a template that was damaged. */
+  readonly onWarning?: (message: string) => void;
+  /** Told when there is no template for such a VM. Whether and when to make one is for the caller to say. */
+  readonly onTemplateMissing?: () => void;
 }
 
 export interface VmSpec {
@@ -59,6 +63,8 @@ export interface Vm {
   readonly linkPath: string;
   /** QEMU (or the local agent) first, then its helpers. */
   readonly pids: readonly number[];
+  /** The key of the template that it was started from: its guest has yet to find the devices that were added. */
+  readonly template: string | undefined;
   /** The accelerator in use; undefined without a VM. */
   readonly accel: 'kvm' | 'tcg' | undefined;
   status(): Promise<VmStatus>;

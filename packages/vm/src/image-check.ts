@@ -34,21 +34,32 @@ interface Known {
   readonly sha256: string;
 }
 
-async function digestOf({ path }: ImageFile, cacheDirectory: string, signal?: AbortSignal): Promise<string> {
+function digestOf({ path }: ImageFile, cacheDirectory: string, signal?: AbortSignal): Promise<string> {
+  return rememberedDigest(path, cacheDirectory, async () => {
+    const hash = createHash('sha256');
+    try {
+      await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
+    } catch (error) {
+      // The caller's own reason, as everywhere in a start.
+      signal?.throwIfAborted();
+      throw error;
+    }
+    return hash.digest('hex');
+  });
+}
+
+/** What `compute` says of the file, or what it said before when the file is as it was then. */
+export async function rememberedDigest(
+  path: string,
+  cacheDirectory: string,
+  compute: () => string | Promise<string>,
+): Promise<string> {
   const folder = join(cacheDirectory, 'digests');
   const record = join(folder, createHash('sha256').update(path).digest('hex').slice(0, 32));
   const before = identityOf(path);
   const known = readKnown(record);
   if (known?.identity === before) return known.sha256;
-  const hash = createHash('sha256');
-  try {
-    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
-  } catch (error) {
-    // The caller's own reason, as everywhere in a start.
-    signal?.throwIfAborted();
-    throw error;
-  }
-  const sha256 = hash.digest('hex');
+  const sha256 = await compute();
   if (identityOf(path) === before) remember(folder, record, { identity: before, sha256 });
   return sha256;
 }

@@ -25,7 +25,7 @@ export { findOwned, isAlive, type ProcessIdentity } from './identity.ts';
 export { openImage, type VmImage } from './image.ts';
 export { createLocalDriver, type LocalDriverOptions } from './local.ts';
 export { cacheDirectory, probeKvm } from './probe.ts';
-export { createQemuDriver, type QemuDriver, type QemuDriverOptions } from './qemu.ts';
+export { createQemuDriver, type QemuDriver, type QemuDriverOptions, type TemplateSpec } from './qemu.ts';
 export { Qmp, type QmpConnectOptions, type QmpEvent, type QmpStatus } from './qmp.ts';
 export { readRecord, type VmRecord } from './record.ts';
 export type { ShareBind } from './share.ts';
@@ -39,6 +39,8 @@ export {
   sizeVm,
   type VmSize,
 } from './size.ts';
+export type { MakeOutcome } from './template/make.ts';
+export { type Template, type TemplateEntry, type TemplateRecord, TemplateStore } from './template/store.ts';
 export {
   agentVsockPort,
   decideTransport,

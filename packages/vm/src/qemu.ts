@@ -2,7 +2,14 @@ import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { writeLinkRecord } from '@coracle/sys';
 import { type AccelDecision, type AccelSetting, checkKvmDevice, decideAccel } from './accel.ts';
 import { bootReport, VmStartError } from './boot.ts';
-import { type QemuLink, qemuArguments, type ShareTransport } from './command.ts';
+import {
+  pluggedShares,
+  type QemuDevice,
+  type QemuLink,
+  qemuArguments,
+  type ShareTransport,
+  SLOTS,
+} from './command.ts';
 import { spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
 import type { Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
@@ -17,6 +24,10 @@ import { processStartTimeoutMs, waitReady } from './ready.ts';
 import { readRecord, type VmRecord, writeRecord } from './record.ts';
 import { bindArguments, checkShare, inPrivateMounts, virtiofsdArguments } from './share.ts';
 import { checkHostMemory } from './size.ts';
+import { templateKey } from './template/key.ts';
+import { type MakeOutcome, makeTemplate } from './template/make.ts';
+import { type OpenTemplate, openTemplate, resumeFromTemplate } from './template/restore.ts';
+import { TemplateStore } from './template/store.ts';
 import {
   agentVsockPort,
   chooseCid,
@@ -30,9 +41,11 @@ import { eraseVm, vmFromRecord } from './vm.ts';
 
 export interface QemuDriverOptions extends HostPrograms {
   readonly accel?: AccelSetting;
-  /** Where the answer of the KVM trial is kept; see `cacheDirectory`. */
+  /** Where templates, the digests of files and the answer of the KVM trial are kept; see `cacheDirectory`. */
   readonly cacheDirectory?: string;
   readonly transport?: TransportSetting;
+  /** `auto`: a VM is started from a template where there is one (docs/templates.md); `off` unless given. */
+  readonly template?: 'auto' | 'off';
   /** This host's, unless given. */
   readonly vhost?: VhostVsock;
 }
@@ -41,18 +54,22 @@ export interface QemuDriver extends VmDriver {
   readonly name: 'qemu';
   /** The accelerator that VMs of this image get and why; makes the trial boot if it was not made yet. */
   describe(image: string, options?: VmStartOptions): Promise<AccelDecision & { readonly qemu: string }>;
+  /**
+   * Makes the template for such VMs, if there is none: a boot and some seconds.
+   * @throws VmError, among others `boot-failed`; Error such as ENOSPC
+   */
+  makeTemplate(spec: TemplateSpec, options?: VmStartOptions): Promise<MakeOutcome>;
 }
 
+export type TemplateSpec = Pick<VmSpec, 'image' | 'memoryBytes' | 'vcpus' | 'console' | 'kernelArguments'>;
+
 export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
+  const cache = options.cacheDirectory ?? cacheDirectory();
+  const templates = new TemplateStore(cache);
+  const usesTemplates = options.template === 'auto';
   const decide = (qemu: string, image: VmImage, { signal, onProgress }: VmStartOptions) =>
     decideAccel(options.accel ?? 'auto', checkKvmDevice(), () =>
-      probeKvm({
-        qemu,
-        image,
-        signal,
-        onProgress,
-        ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
-      }),
+      probeKvm({ qemu, image, signal, onProgress, cacheDirectory: cache }),
     );
   return {
     name: 'qemu',
@@ -60,22 +77,35 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       const qemu = findQemu(options);
       return { qemu, ...(await decide(qemu, openImage(image), start)) };
     },
+    async makeTemplate(spec, start = {}) {
+      const qemu = findQemu(options);
+      const image = openImage(spec.image);
+      await checkImageFiles(image, cache, start.signal);
+      const { accel } = await decide(qemu, image, start);
+      return await makeTemplate({ spec, image, qemu, accel }, templates, start);
+    },
     async start(spec, start = {}) {
       start.signal?.throwIfAborted();
       const qemu = findQemu(options);
       const image = openImage(spec.image);
       for (const { tag, binds } of spec.shares) checkShare(tag, binds);
       checkHostMemory(spec.memoryBytes);
-      await checkImageFiles(image, options.cacheDirectory ?? cacheDirectory(), start.signal);
+      await checkImageFiles(image, cache, start.signal);
       const virtiofsd = findVirtiofsd(options);
       const shareTransport = chooseShareTransport(virtiofsd, image, spec);
-      const { vhost = hostVhostVsock } = options;
-      const transport = decideTransport(options.transport ?? 'auto', image, vhost);
+      const { vhost = hostVhostVsock, transport: setting = 'auto' } = options;
+      const transport =
+        setting === 'auto' && usesTemplates ? templateTransport : decideTransport(setting, image, vhost);
       const { accel, reason } = await decide(qemu, image, start);
       start.onDecision?.(`accelerator ${accel}: ${reason}`);
       start.onDecision?.(`transport ${transport.transport}: ${transport.reason}`);
       const paths = vmPaths(spec.directory);
       checkFresh(spec.directory);
+      const plan = { spec, accel, qemu, virtiofsd, shareTransport };
+      if (usesTemplates && transport.transport === 'virtio-serial' && spec.shares.length <= SLOTS) {
+        const vm = await startFromTemplate(plan, image, templates, start);
+        if (vm !== undefined) return vm;
+      }
       for (let tried = 1; ; tried++) {
         const link: QemuLink =
           transport.transport === 'vsock'
@@ -83,7 +113,7 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
             : { transport: 'virtio-serial' };
         const args = qemuArguments({ spec, image, paths, accel, shareTransport, link });
         try {
-          return await launch({ spec, accel, qemu, args, virtiofsd, shareTransport, link }, start.signal);
+          return await launch({ ...plan, args, link }, start.signal);
         } catch (error) {
           await eraseVm(spec.directory);
           if (start.signal?.aborted === true) throw start.signal.reason;
@@ -93,6 +123,54 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       }
     },
   };
+}
+
+/** A guest's CID is part of what would be saved. */
+const templateTransport = {
+  transport: 'virtio-serial',
+  reason: 'VMs from a template have it',
+} as const;
+
+/** Undefined when there is no template, or none that works: the VM is to be booted then. */
+async function startFromTemplate(
+  plan: Omit<Launch, 'args' | 'link'>,
+  image: VmImage,
+  templates: TemplateStore,
+  { signal, onDecision, onWarning, onTemplateMissing }: VmStartOptions,
+): Promise<Vm | undefined> {
+  const { spec, qemu, accel, shareTransport } = plan;
+  const key = templateKey({ spec, image, qemu, accel });
+  const link = { transport: 'virtio-serial' } as const;
+  try {
+    const template = templates.find(key);
+    if (template === undefined) {
+      const failure = templates.failure(key);
+      if (failure === undefined) onTemplateMissing?.();
+      onDecision?.(`no template ${key}${failure === undefined ? '' : `: it could not be made: ${failure}`}`);
+      return undefined;
+    }
+    await templates.verify(template);
+    using opened = openTemplate(template, spec.shares.length === 0 ? 'none' : shareTransport);
+    const { memory } = opened;
+    const paths = vmPaths(spec.directory);
+    const args = qemuArguments({ spec, image, paths, accel, shareTransport, link, memory, template: true });
+    const vm = await launch(
+      { ...plan, args: [...args, '-incoming', 'defer'], link, template: opened },
+      signal,
+    );
+    templates.noteUse(template);
+    onDecision?.(`template ${key}`);
+    return vm;
+  } catch (error) {
+    await eraseVm(spec.directory);
+    if (signal?.aborted === true) throw signal.reason;
+    onWarning?.(
+      `the template ${key} is of no use and was removed; booting instead: ${(error as Error).message}`,
+    );
+    templates.drop(key);
+    onTemplateMissing?.();
+    return undefined;
+  }
 }
 
 /** How often another VM may snatch the CID between our choice and QEMU's start. */
@@ -132,10 +210,11 @@ interface Launch {
   readonly virtiofsd: string | undefined;
   readonly shareTransport: ShareTransport;
   readonly link: QemuLink;
+  readonly template?: OpenTemplate;
 }
 
 async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm> {
-  const { spec, accel, link } = plan;
+  const { spec, accel, link, template } = plan;
   const { directory, shares } = spec;
   const paths = vmPaths(directory);
   let record: VmRecord = {
@@ -145,6 +224,7 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
     createdAt: new Date().toISOString(),
     accel,
     ...link,
+    ...(template === undefined ? {} : { template: template.key }),
     image: spec.image,
     memoryBytes: spec.memoryBytes,
     vcpus: spec.vcpus,
@@ -180,14 +260,23 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
     }
   }
   const { file, args } = qemuCommand(plan);
-  const main = await spawnDetached({ file, args, logPath: paths.qemuLog, owner: directory });
+  const main = await spawnDetached({
+    file,
+    args,
+    logPath: paths.qemuLog,
+    owner: directory,
+    descriptors: template?.descriptors ?? [],
+  });
   note({ main: main.identity });
   if (link.transport === 'vsock') {
     const address = { kind: 'vsock', cid: link.cid, port: agentVsockPort } as const;
     writeLinkRecord(directory, { address, process: main.identity });
   }
   try {
-    await waitReady(main, () => answers(paths.qmp, signal), 'QEMU', undefined, signal);
+    const devices = pluggedShares(spec, plan.shareTransport);
+    const ready = () =>
+      template === undefined ? answers(paths.qmp, signal) : resumes(paths.qmp, devices, signal);
+    await waitReady(main, ready, 'QEMU', undefined, signal);
   } catch (error) {
     if (signal?.aborted === true) throw error;
     throw new VmStartError('start-failed', (error as Error).message, bootReport(directory), error);
@@ -210,6 +299,16 @@ function qemuCommand({ spec, qemu, args, shareTransport }: Launch): {
     }
   }
   return { file: command[0]!, args: command.slice(1) };
+}
+
+async function resumes(
+  qmpPath: string,
+  devices: readonly QemuDevice[],
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  if (!isListening(qmpPath)) return false;
+  await resumeFromTemplate(qmpPath, devices, signal);
+  return true;
 }
 
 /** QMP greets once QEMU's main loop runs, after everything that can fail at its start. */

@@ -14,6 +14,8 @@ export interface VmRecord {
   readonly accel?: 'kvm' | 'tcg';
   /** What carries the link; a unix socket unless said. */
   readonly transport?: 'virtio-serial' | 'vsock' | 'unix' | 'hybrid' | 'hybrid-listen';
+  /** The key of the template that it was started from. */
+  readonly template?: string;
   /** The guest's CID, with vsock. */
   readonly cid?: number;
   readonly image?: string;

@@ -31,7 +31,7 @@ export function openVm(directory: string): Vm {
 /** `child` is given by the process that started the VM: only a parent learns the exit status. */
 export function vmFromRecord(directory: string, record: VmRecord, child?: ChildProcess): Vm {
   const paths = vmPaths(directory);
-  const { main, helpers, driver, accel } = record;
+  const { main, helpers, driver, accel, template } = record;
   const needQmp = async <T>(what: string, use: (qmp: Qmp) => Promise<T>): Promise<T> => {
     if (driver !== 'qemu') throw new VmError('bad-spec', `the ${driver} driver has no VM to ${what}`);
     if (main === undefined || !isAlive(main)) {
@@ -48,6 +48,7 @@ export function vmFromRecord(directory: string, record: VmRecord, child?: ChildP
       identity === undefined ? [] : [identity.pid],
     ),
     accel,
+    template,
     async status(): Promise<VmStatus> {
       if (main === undefined || !isAlive(main)) return 'gone';
       if (driver === 'local') return 'running';

@@ -82,6 +82,10 @@ export interface CreateSandboxRequest {
   shares: Share[];
   /** Wall clock of the host, nanoseconds since the epoch; 0 leaves the guest's clock alone. */
   hostTimeNs: bigint;
+  /** For the guest's pool of random numbers, from which it then makes them anew: 32 bytes, or none. */
+  entropy: Uint8Array;
+  /** The VM was started from a template: look for devices that have come since then. */
+  findDevices: boolean;
 }
 
 export interface Share {
@@ -768,7 +772,7 @@ export const GuestMemory: MessageFns<GuestMemory> = {
 };
 
 function createBaseCreateSandboxRequest(): CreateSandboxRequest {
-  return { sandboxId: "", hostname: "", shares: [], hostTimeNs: 0n };
+  return { sandboxId: "", hostname: "", shares: [], hostTimeNs: 0n, entropy: new Uint8Array(0), findDevices: false };
 }
 
 export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
@@ -787,6 +791,12 @@ export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
         throw new globalThis.Error("value provided for field message.hostTimeNs of type int64 too large");
       }
       writer.uint32(32).int64(message.hostTimeNs);
+    }
+    if (message.entropy.length !== 0) {
+      writer.uint32(42).bytes(message.entropy);
+    }
+    if (message.findDevices !== false) {
+      writer.uint32(48).bool(message.findDevices);
     }
     return writer;
   },
@@ -836,6 +846,22 @@ export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
             message.hostTimeNs = reader.int64() as bigint;
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.entropy = reader.bytes();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.findDevices = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -859,6 +885,8 @@ export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
     message.hostTimeNs = (object.hostTimeNs !== undefined && object.hostTimeNs !== null)
       ? BigInt(object.hostTimeNs)
       : 0n;
+    message.entropy = object.entropy ?? new Uint8Array(0);
+    message.findDevices = object.findDevices ?? false;
     return message;
   },
 };

@@ -1,0 +1,21 @@
+/**
+ * A guest that is to be saved (docs/templates.md) makes itself small, says that it is idle, and goes on waiting for its
+ * host: once in the maker's VM, which ends there, and then in each VM that is started from what was saved.
+ */
+import { writeFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { say } from './log.ts';
+
+/** The maker saves the VM when it reads this on the console. */
+const IDLE = 'coracle-boot: idle';
+/** The balloon tells the host of free pages 2 s after they have become free (mm/page_reporting.c). */
+const REPORTING_MS = 5000;
+
+export async function becomeTemplate(): Promise<void> {
+  // Pages, names and inodes that the boot has read (Documentation/admin-guide/sysctl/vm.rst): whoever needs them again
+  // reads them again, and free pages in one piece can be told to the host.
+  writeFileSync('/proc/sys/vm/drop_caches', '3');
+  writeFileSync('/proc/sys/vm/compact_memory', '1');
+  await delay(REPORTING_MS);
+  say(IDLE);
+}
