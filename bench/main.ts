@@ -23,11 +23,13 @@ import { benchStart } from './start.ts';
 import { benchStreams } from './streams.ts';
 import { benchStuck } from './stuck.ts';
 import { benchSwitch } from './switch.ts';
+import { benchTemplate } from './template.ts';
 import { benchThroughput } from './throughput.ts';
 
 const titles = {
   boot: 'The guest image: start, size, memory',
   start: 'Start: from the command to the exit code',
+  template: 'From a template, and booted',
   exec: 'exec in a running container',
   echo: 'Keystrokes through a terminal',
   signal: 'A signal until its handler has answered',
@@ -85,6 +87,11 @@ async function main(): Promise<number> {
   say("the image: starts to the agent's hello");
   await bench('boot', () => benchBoot(5));
   if (only([...local, 'boot'])) return conclude();
+  if (only(['template'])) {
+    await using place = new Place();
+    await bench('template', () => benchTemplate(place, 7));
+    return conclude();
+  }
   say('baselines: a bare boot, dd on the port, crun exec alone');
   const { bootToInitMs, ddOut, ddIn, crunExecMs } = await measureBaseline(5);
   await using place = new Place();
@@ -93,6 +100,7 @@ async function main(): Promise<number> {
   }
   await bench('start', () => benchStart(place, 5, bootToInitMs));
   if (only([...local, 'start'])) return conclude();
+  await bench('template', () => benchTemplate(place, 7));
   say('a container in a VM');
   const { sandbox, container } = await place.container('bench');
   await bench('exec', () => benchExec(place, container, crunExecMs));

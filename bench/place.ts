@@ -32,24 +32,28 @@ export class Place implements AsyncDisposable {
 
   /** Everything that `coracle` makes is below the folder. */
   get env(): NodeJS.ProcessEnv {
-    return { ...process.env, CORACLE_RUN: this.run };
+    return { ...process.env, CORACLE_TEMPLATE: 'off', CORACLE_RUN: this.run };
   }
 
   arguments(...args: readonly string[]): string[] {
     return ['--root', path.join(this.folder, 'state'), ...args];
   }
 
-  spawn(args: readonly string[], stdio: ('pipe' | 'ignore' | 'inherit')[]): ChildProcess {
-    const child = spawn(program, this.arguments(...args), { env: this.env, stdio });
+  spawn(
+    args: readonly string[],
+    stdio: ('pipe' | 'ignore' | 'inherit')[],
+    env: NodeJS.ProcessEnv = {},
+  ): ChildProcess {
+    const child = spawn(program, this.arguments(...args), { env: { ...this.env, ...env }, stdio });
     this.#children.add(child);
     child.once('exit', () => this.#children.delete(child));
     return child;
   }
 
   /** @returns ms from the command to its exit code. @throws Error when that is not 0 */
-  async time(args: readonly string[]): Promise<number> {
+  async time(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<number> {
     const start = performance.now();
-    const child = this.spawn(args, ['ignore', 'ignore', 'inherit']);
+    const child = this.spawn(args, ['ignore', 'ignore', 'inherit'], env);
     const code = await exitOf(child);
     if (code !== 0) throw new Error(`coracle ${args.join(' ')} ended with ${code}`);
     return performance.now() - start;

@@ -63,10 +63,15 @@ const accelerator: Check = async ({ image: directory, accel }, progress) => {
   };
 };
 
-const transport: Check = async ({ image: directory, transport: setting }) => {
+const transport: Check = async ({ image: directory, transport: setting, template }) => {
   const { decideTransport, openImage } = await import('@coracle/vm');
   const wanted = setting === 'vsock' || setting === 'virtio-serial' ? setting : 'auto';
-  const { transport: chosen, reason } = decideTransport(wanted, openImage(directory));
+  const { transport: chosen, reason } = decideTransport(
+    wanted,
+    openImage(directory),
+    undefined,
+    template !== 'off',
+  );
   // Without vsock nothing is missing: a virtio-serial port does the same.
   return ok(`${chosen}: ${reason}`);
 };

@@ -118,7 +118,9 @@ async function startOnce(plan: SandboxPlan): Promise<Sandbox> {
     if (settings.driver === 'local') throw new CliError(what, { cause: error });
     if (template !== undefined) {
       const { TemplateStore, cacheDirectory } = await import('@coracle/vm');
-      new TemplateStore(cacheDirectory()).drop(template);
+      const templates = new TemplateStore(cacheDirectory());
+      templates.drop(template);
+      templates.noteFailure(template, what);
       throw new TemplateBroken(`a VM from the template ${template} failed, which was removed: ${what}`);
     }
     throw new VmStartError('boot-failed', what, report, error);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { kernelCommandLine, type QemuOptions, qemuArguments } from './command.ts';
+import { kernelCommandLine, pluggedShares, type QemuOptions, qemuArguments } from './command.ts';
 import { vmPaths } from './directory.ts';
 
 const image: QemuOptions['image'] = {
@@ -39,7 +39,7 @@ test('memory is shared with virtiofsd and of one size everywhere', () => {
   expect(values(args, '-smp')).toEqual(['2']);
 });
 
-test('the devices are a root disk, the link, a random source and one share', () => {
+test('the devices are a root disk, the link, a random source, a balloon and one share', () => {
   expect(
     values(qemuArguments(base), '-device').map((value) => value.replace(',disable-legacy=on', '')),
   ).toEqual([
@@ -47,12 +47,29 @@ test('the devices are a root disk, the link, a random source and one share', () 
     'virtio-serial-pci,max_ports=2',
     'virtserialport,chardev=link,name=coracle.link.0',
     'virtio-rng-pci',
+    'virtio-balloon-pci,free-page-reporting=on',
     'vhost-user-fs-pci,chardev=fs-pod,tag=pod',
   ]);
   expect(values(qemuArguments(base), '-chardev')).toEqual([
     'socket,id=link,path=/run/c/one/link.sock,server=on,wait=off',
     'socket,id=fs-pod,path=/run/c/one/fs-pod.sock',
   ]);
+});
+
+test('a VM from a template has slots, a number of its own and its shares behind them', () => {
+  const restored: QemuOptions = { ...base, template: true, memory: { path: '/proc/self/fd/3', share: true } };
+  const args = qemuArguments(restored);
+  expect(values(args, '-object')).toEqual([
+    'memory-backend-file,id=ram,mem-path=/proc/self/fd/3,size=256M,share=on',
+  ]);
+  const devices = values(args, '-device').join(' ');
+  expect(devices).toContain('vmgenid,guid=auto pcie-root-port,id=slot0,chassis=1,slot=1 ');
+  expect(devices).not.toContain('vhost-user-fs-pci');
+  expect(values(args, '-chardev')).toContain('socket,id=fs-pod,path=/run/c/one/fs-pod.sock');
+  expect(pluggedShares(base.spec, 'virtiofs')).toEqual([
+    { driver: 'vhost-user-fs-pci', chardev: 'fs-pod', tag: 'pod', bus: 'slot0' },
+  ]);
+  expect(kernelCommandLine(restored)).toContain(' coracle.template=1 ');
 });
 
 test('a vsock is a device with the CID, a module and a word for the agent, and there is no port', () => {

@@ -94,8 +94,7 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       const virtiofsd = findVirtiofsd(options);
       const shareTransport = chooseShareTransport(virtiofsd, image, spec);
       const { vhost = hostVhostVsock, transport: setting = 'auto' } = options;
-      const transport =
-        setting === 'auto' && usesTemplates ? templateTransport : decideTransport(setting, image, vhost);
+      const transport = decideTransport(setting, image, vhost, usesTemplates);
       const { accel, reason } = await decide(qemu, image, start);
       start.onDecision?.(`accelerator ${accel}: ${reason}`);
       start.onDecision?.(`transport ${transport.transport}: ${transport.reason}`);
@@ -124,12 +123,6 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
     },
   };
 }
-
-/** A guest's CID is part of what would be saved. */
-const templateTransport = {
-  transport: 'virtio-serial',
-  reason: 'VMs from a template have it',
-} as const;
 
 /** Undefined when there is no template, or none that works: the VM is to be booted then. */
 async function startFromTemplate(

@@ -31,6 +31,14 @@ test.each([
   });
 });
 
+test('auto leaves vsock where VMs are started from templates, unless it is demanded', () => {
+  expect(decideTransport('auto', image, works, true)).toMatchObject({
+    transport: 'virtio-serial',
+    reason: expect.stringContaining('templates'),
+  });
+  expect(decideTransport('vsock', image, works, true).transport).toBe('vsock');
+});
+
 test('vsock that is demanded and not there is an error that says what to do', () => {
   expect(() => decideTransport('vsock', image, fails('ENOENT'))).toThrow(
     expect.objectContaining({

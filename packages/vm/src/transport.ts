@@ -49,12 +49,14 @@ export const vsockModule = 'vmw_vsock_virtio_transport';
 
 /**
  * @param image what the guest's kernel can carry a link over
+ * @param templates whether VMs are started from templates: a guest's CID is part of what would be saved
  * @throws VmError `vsock-unusable` when vsock is demanded and there is none
  */
 export function decideTransport(
   setting: TransportSetting,
   image: Pick<VmImage, 'directory' | 'transports'>,
   vhost: VhostVsock = hostVhostVsock,
+  templates = false,
 ): TransportDecision {
   if (setting === 'virtio-serial') return { transport: setting, reason: 'virtio-serial was asked for' };
   if (!image.transports.includes('vsock')) {
@@ -63,6 +65,11 @@ export function decideTransport(
   }
   try {
     vhost.check();
+    if (setting === 'auto' && templates)
+      return {
+        transport: 'virtio-serial',
+        reason: `${VHOST_VSOCK_DEVICE} answers, but VMs that are started from templates have none`,
+      };
     const reason = setting === 'vsock' ? 'vsock was asked for' : `${VHOST_VSOCK_DEVICE} answers`;
     return { transport: 'vsock', reason };
   } catch (cause) {

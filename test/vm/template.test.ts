@@ -1,0 +1,266 @@
+/**
+ * VMs that are started from a template (docs/templates.md): what they share they may share, what has to be their own is
+ * their own, and a template that is damaged, or cannot be made, costs a boot and nothing else.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Coracle, type Sandbox } from '@coracle/client';
+import { ProxyServer } from '@coracle/proxy';
+import { createQemuDriver, type QemuDriver, TemplateStore, type Vm } from '@coracle/vm';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { containerConfig } from '../support/config.ts';
+import { allProcesses } from '../support/processes.ts';
+import { makeRootfs } from '../support/rootfs.ts';
+import { until } from '../support/wait.ts';
+import { guestImage } from './guest-image.ts';
+
+const MiB = 1 << 20;
+const size = { memoryBytes: 256 * MiB, vcpus: 1 };
+
+let folder: string;
+let proxy: ProxyServer;
+let coracle: Coracle;
+let made: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ct-'));
+  makeRootfs(join(folder, 'rootfs'));
+  mkdirSync(join(folder, 'sandboxes'));
+  proxy = new ProxyServer({ sandboxes: join(folder, 'sandboxes') });
+  await proxy.listen(join(folder, 'proxy.sock'));
+  coracle = new Coracle({ proxy: join(folder, 'proxy.sock'), sandboxes: join(folder, 'sandboxes') });
+  made = join(folder, 'made');
+  expect(await driverWith(made).makeTemplate({ image: guestImage(), ...size })).toBe('made');
+});
+afterAll(async () => {
+  await proxy.close();
+  rmSync(folder, { recursive: true });
+});
+
+const driverWith = (cacheDirectory: string): QemuDriver =>
+  createQemuDriver({ accel: 'tcg', template: 'auto', cacheDirectory });
+
+interface Started {
+  readonly sandbox: Sandbox;
+  readonly vm: Vm;
+  readonly warnings: readonly string[];
+  readonly missing: boolean;
+}
+
+async function start(driver: QemuDriver, shared = true): Promise<Started> {
+  let vm: Vm | undefined;
+  let missing = false;
+  const warnings: string[] = [];
+  const binds = [{ name: 'rootfs', source: join(folder, 'rootfs') }];
+  const sandbox = await coracle.startSandbox({
+    ...size,
+    image: guestImage(),
+    shares: shared ? [{ tag: 'pod', binds }] : [],
+    vm: {
+      name: 'qemu',
+      async start(spec) {
+        vm = await driver.start(spec, {
+          onWarning: (message) => warnings.push(message),
+          onTemplateMissing: () => {
+            missing = true;
+          },
+        });
+        return vm;
+      },
+    },
+  });
+  onTestFinished(() => sandbox.destroy());
+  return { sandbox, vm: vm!, warnings, missing };
+}
+
+const runningIn = (path: string) => allProcesses().filter(({ commandLine }) => commandLine.includes(path));
+
+/** What a container in it prints. */
+async function run({ sandbox }: Started, script: string): Promise<string> {
+  const container = await sandbox.createContainer({
+    id: 'c',
+    config: containerConfig(['sh', '-c', script], { rootfs: '/' }),
+    rootfs: { share: 'pod', path: 'rootfs' },
+  });
+  await container.start();
+  const { stdout, result } = await container.process.output();
+  expect(result.code).toBe(0);
+  await container.remove();
+  return stdout.toString();
+}
+
+describe('two VMs from one template', () => {
+  let outputs: string[][];
+  let started: number;
+  beforeAll(async () => {
+    started = Date.now() / 1000;
+    const script = [
+      'cat /proc/sys/kernel/random/boot_id',
+      'head -c 32 /dev/urandom | od -An -tx1 | tr -d " \\n"; echo',
+      'hostname',
+      'date +%s',
+      'cat /etc/hostname 2>/dev/null || echo none',
+    ].join('; ');
+    const vms = await Promise.all([start(driverWith(made)), start(driverWith(made))]);
+    for (const { vm, warnings, missing } of vms) {
+      expect(warnings).toEqual([]);
+      expect(missing).toBe(false);
+      expect(vm.template).toMatch(/^[0-9a-f]{32}$/);
+    }
+    outputs = await Promise.all(vms.map(async (one) => (await run(one, script)).trim().split('\n')));
+    for (const { sandbox } of vms) await sandbox.destroy();
+  });
+  const each = (line: number) => outputs.map((output) => output[line] as string);
+
+  test.each([
+    ['boot id', 0, /^[0-9a-f]{8}-[0-9a-f-]{27}$/],
+    ['random bytes', 1, /^[0-9a-f]{64}$/],
+    ['hostname', 2, /^[0-9a-f]{16}$/],
+  ] as const)('have their own %s', (_, line, looks) => {
+    for (const value of each(line)) expect(value).toMatch(looks);
+    expect(new Set(each(line)).size).toBe(2);
+  });
+
+  test("have the host's time, and not the template's", () => {
+    for (const seconds of each(3).map(Number)) {
+      expect(seconds).toBeGreaterThanOrEqual(Math.floor(started));
+      expect(seconds).toBeLessThanOrEqual(Date.now() / 1000 + 1);
+    }
+  });
+});
+
+test('a VM without shares maps the template, and leaves it as it is', async () => {
+  const driver = driverWith(made);
+  const first = await start(driver, false);
+  expect(first.vm.template).toBeDefined();
+  expect(readFileSync(`/proc/${first.vm.pids[0]}/cmdline`, 'latin1')).toContain('share=off');
+  await first.sandbox.destroy();
+  const store = new TemplateStore(made);
+  for (const { template } of store.list()) await store.verify(template!);
+  expect((await start(driver, false)).vm.template).toBe(first.vm.template);
+});
+
+describe('a template that is no good', () => {
+  let cache: string;
+  let directory: string;
+  beforeEach(() => {
+    cache = mkdtempSync(join(folder, 'cache-'));
+    execFileSync('cp', ['--archive', '--sparse=always', `${made}/.`, cache]);
+    const [entry] = new TemplateStore(cache).list();
+    directory = entry!.template!.directory;
+  });
+
+  test.each<readonly [string, RegExp, () => void]>([
+    ['has a changed bit of memory', /ram has SHA-256/, () => flip(join(directory, 'ram'))],
+    [
+      'was cut short',
+      /ram has 4096 bytes/,
+      () => execFileSync('truncate', ['-s', '4096', join(directory, 'ram')]),
+    ],
+    ['has a changed bit of the devices', /state has SHA-256/, () => flip(join(directory, 'state'))],
+    ['has no description', /template\.json/, () => rmSync(join(directory, 'template.json'))],
+    [
+      'QEMU does not take',
+      /QEMU says:[\s\S]*load of migration failed|could not restore/,
+      () => forge(directory),
+    ],
+  ])('that %s is removed, and the VM boots', async (_, reason, damage) => {
+    damage();
+    const one = await start(driverWith(cache));
+    expect(one.vm.template).toBe(undefined);
+    expect(one.warnings).toHaveLength(1);
+    expect(one.warnings[0]).toMatch(reason);
+    expect(one.missing).toBe(true);
+    expect(existsSync(directory)).toBe(false);
+    expect(await run(one, 'echo it runs')).toBe('it runs\n');
+  });
+});
+
+/** One bit of what is stored; the holes of a sparse file are not. */
+function flip(path: string): void {
+  const bytes = readFileSync(path);
+  const at = bytes.findIndex((byte) => byte !== 0);
+  bytes[at]! ^= 1;
+  writeFileSync(path, bytes);
+}
+
+/** Devices of another machine, with a digest that fits. */
+function forge(directory: string): void {
+  const [path, description] = [join(directory, 'state'), join(directory, 'template.json')];
+  const bytes = readFileSync(path);
+  bytes.write('no such machine, no such machine', bytes.indexOf('pc-q35'));
+  writeFileSync(path, bytes);
+  const record = JSON.parse(readFileSync(description, 'utf8'));
+  record.stateSha256 = execFileSync('sha256sum', [path], { encoding: 'utf8' }).slice(0, 64);
+  writeFileSync(description, JSON.stringify(record));
+}
+
+describe('a maker', () => {
+  let cache: string;
+  beforeEach(() => {
+    cache = mkdtempSync(join(folder, 'cache-'));
+  });
+  const spec = { image: guestImage(), ...size };
+
+  function maker(): ChildProcess {
+    const program = join(import.meta.dirname, 'make-template.ts');
+    const child = spawn(process.execPath, [program, cache, JSON.stringify(spec)], { stdio: 'inherit' });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    return child;
+  }
+  const files = () => (existsSync(join(cache, 'templates')) ? readdirSync(join(cache, 'templates')) : []);
+  const unfinished = () => files().find((name) => name.includes('.new-'));
+
+  test('that is killed while its VM boots takes it along, and the next one makes the template', async () => {
+    const child = maker();
+    await until(() => unfinished() !== undefined && runningIn(cache).length > 1, 'its VM runs');
+    child.kill('SIGKILL');
+    await until(() => runningIn(cache).length === 0, 'nothing of it runs');
+    const one = await start(driverWith(cache));
+    expect([one.vm.template, one.missing]).toEqual([undefined, true]);
+    expect(await driverWith(cache).makeTemplate(spec)).toBe('made');
+    expect(unfinished()).toBe(undefined);
+  });
+
+  test('that is not alone leaves the work to the other', async () => {
+    const outcomes = await Promise.all([1, 2].map(() => driverWith(cache).makeTemplate(spec)));
+    expect(outcomes.sort()).toEqual(['another one makes it', 'made']);
+    expect(await driverWith(cache).makeTemplate(spec)).toBe('there already');
+  });
+
+  test('without room on its disk says so to the next start, and leaves nothing else', async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=12m', 'none', cache]);
+    onTestFinished(() => void execFileSync('umount', ['--lazy', cache]));
+    await expect(driverWith(cache).makeTemplate(spec)).rejects.toThrow(/ENOSPC/);
+    expect(files().filter((name) => !/\.(lock|failed)$/.test(name))).toEqual([]);
+    const decisions: string[] = [];
+    const directory = mkdtempSync(join(folder, 'sandboxes', 'd'));
+    const vm = await driverWith(cache).start(
+      { ...spec, directory, shares: [] },
+      { onDecision: (message) => decisions.push(message) },
+    );
+    await vm.stop({ force: true });
+    expect(decisions.join('\n')).toMatch(/no template \w+: it could not be made: ENOSPC/);
+  });
+
+  test('is not needed for another machine: that one has another key', async () => {
+    const driver = driverWith(made);
+    let missing = 0;
+    const directory = mkdtempSync(join(folder, 'sandboxes', 'd'));
+    const vm = await driver.start(
+      { image: guestImage(), memoryBytes: 320 * MiB, vcpus: 1, directory, shares: [] },
+      { onTemplateMissing: () => void missing++ },
+    );
+    await vm.stop({ force: true });
+    expect([vm.template, missing]).toEqual([undefined, 1]);
+  });
+});
