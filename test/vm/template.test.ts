@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { Coracle, type Sandbox } from '@coracle/client';
 import { ProxyServer } from '@coracle/proxy';
 import { createQemuDriver, type QemuDriver, TemplateStore, type Vm } from '@coracle/vm';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { containerConfig } from '../support/config.ts';
 import { allProcesses } from '../support/processes.ts';
 import { makeRootfs } from '../support/rootfs.ts';
@@ -136,6 +136,19 @@ describe('two VMs from one template', () => {
       expect(seconds).toBeLessThanOrEqual(Date.now() / 1000 + 1);
     }
   });
+});
+
+test("a guest's clock follows its host's, which was suspended or set", async () => {
+  const one = await start(driverWith(made));
+  const guestSeconds = async () => Number(await run(one, 'date +%s'));
+  onTestFinished(() => void vi.useRealTimers());
+  const hour = 3600_000;
+  vi.useFakeTimers({ toFake: ['Date'] });
+  vi.setSystemTime(Date.now() + hour);
+  const real = () => Date.now() / 1000;
+  await until(async () => Math.abs((await guestSeconds()) - real()) < 60, 'the guest has the new time');
+  await one.sandbox.setClock();
+  expect(Math.abs((await guestSeconds()) - real())).toBeLessThan(60);
 });
 
 test('a VM without shares maps the template, and leaves it as it is', async () => {

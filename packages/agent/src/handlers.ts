@@ -93,6 +93,10 @@ export function agentHandlers({
       await sandbox.removeContainer(containerId, force);
       return {};
     },
+    async setClock({ hostTimeNs }) {
+      sandbox.setClock(hostTimeNs);
+      return {};
+    },
     async destroySandbox() {
       await sandbox.destroy();
       destroyed();

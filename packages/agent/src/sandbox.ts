@@ -36,7 +36,7 @@ export class Sandbox {
       if (!this.#context.local) {
         // First: nothing that is made from here on may be what another VM of the same template makes.
         if (request.entropy.length > 0) reseedRandom(request.entropy);
-        if (request.hostTimeNs > 0n) setRealTime(request.hostTimeNs);
+        if (request.hostTimeNs > 0n) this.setClock(request.hostTimeNs);
         if (request.hostname !== '') setHostname(request.hostname);
         if (request.findDevices) writeFileSync('/sys/bus/pci/rescan', '1');
       }
@@ -46,6 +46,12 @@ export class Sandbox {
       throw error;
     }
     this.#id = request.sandboxId;
+  }
+
+  /** Nothing without a VM: the clock is the host's own then. */
+  setClock(hostTimeNs: bigint): void {
+    if (hostTimeNs <= 0n) throw invalid('host_time_ns', 'must be after 1970');
+    if (!this.#context.local) setRealTime(hostTimeNs);
   }
 
   async createContainer(request: CreateContainerRequest): Promise<Process> {

@@ -149,6 +149,18 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
+   * Sets the guest's clock to this host's. The proxy does so when the host's own clock jumps, as after a suspend; a VM
+   * that was paused by itself (`Vm.pause`) stays behind by as long as it stood still.
+   */
+  async setClock(options: Abortable = {}): Promise<void> {
+    await this.#session.call(
+      'setClock',
+      { hostTimeNs: BigInt(Date.now()) * 1_000_000n },
+      callOptions(options),
+    );
+  }
+
+  /**
    * Removes all containers and powers the VM off. For a sandbox that this program has started the VM's
    * processes and folder are gone afterwards; otherwise they are left to whoever started it. More than once is fine.
    *

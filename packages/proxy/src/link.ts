@@ -5,13 +5,18 @@
  */
 import type { Duplex } from 'node:stream';
 import {
+  type AgentMethod,
+  type AgentRequest,
+  agentMethods,
   asRpcError,
   Connection,
   encodeFrame,
+  encodeMessage,
   type Frame,
   FrameType,
   frameTypeName,
   MORE,
+  Request,
   Role,
   RpcError,
   StreamKind,
@@ -40,8 +45,8 @@ export class Link {
   readonly #clients = new Set<LinkClient>();
   readonly #attachments = new Attachments();
   readonly #requests = new RequestRoutes((client, route) => this.#cancelBehind(client, route));
-  /** CANCEL for those who have gone: behind a part of theirs that is about to be sent. */
-  readonly #farewells = new DataQueue('control', () => undefined);
+  /** The proxy's own frames. CANCEL for those who have gone is behind a part of theirs that is about to be sent. */
+  readonly #own = new DataQueue('control', () => undefined);
 
   /**
    * Greets at once on a transport that is there (a socket may still be connecting), or as soon as it is dialled:
@@ -144,8 +149,8 @@ export class Link {
     // Whoever takes its place says everything again.
     for (const queue of [client.control, client.urgent, client.bulk]) queue.clear();
     this.#attachments.removeClient(client);
-    for (const route of this.#requests.removeClient(client)) this.#farewells.push(cancelOf(route));
-    this.#connection?.schedule(this.#farewells);
+    for (const route of this.#requests.removeClient(client)) this.#own.push(cancelOf(route));
+    this.#connection?.schedule(this.#own);
     // A guest that never listens must not be dialled for ever.
     if (this.#connection === undefined && this.#clients.size === 0)
       this.#ended(new RpcError('cancelled', 'nobody waits for this link any more'));
@@ -155,6 +160,18 @@ export class Link {
   close(reason: RpcError): void {
     if (this.#connection === undefined) this.#ended(reason);
     else this.#connection.close(reason);
+  }
+
+  /** A request of the proxy's own, whose answer nobody waits for: it is dropped as one that was cancelled. */
+  tell<M extends AgentMethod>(method: M, message: AgentRequest<M>): void {
+    if (!this.isOpen) return;
+    const { name, requestType } = agentMethods[method];
+    const encode = requestType.encode as (message: AgentRequest<M>) => { finish(): Uint8Array };
+    const request = { method: name, payload: encode(message).finish(), idempotencyKey: '' };
+    const bytes = Request.encode(Request.fromPartial(request)).finish();
+    for (const part of encodeMessage(FrameType.REQUEST, this.#requests.unclaimedId(), bytes))
+      this.#own.push(part);
+    this.#connection?.schedule(this.#own);
   }
 
   request(client: LinkClient, frame: Frame): void {

@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import { adoptLock, type Lock, peerCredentials, tryLockFile } from '@coracle/sys';
 import { Connection, Role, RpcError } from '@coracle/wire';
 import { ClientConnection, type SharedBudgets, sharedBudgets } from './client-connection.ts';
+import { ClockWatch } from './clock-watch.ts';
 import { DialError, dialLink } from './dial.ts';
 import { MAX_TURNED_AWAY, maxClients } from './limits.ts';
 import { Link } from './link.ts';
@@ -50,6 +51,7 @@ export class ProxyServer {
   readonly #budgets: SharedBudgets;
   readonly #server = net.createServer({ allowHalfOpen: false }, (socket) => this.#accept(socket));
   #lock: Lock | undefined;
+  #clock: ClockWatch | undefined;
   /** Called when the last client has gone. */
   onIdle: (() => void) | undefined;
 
@@ -101,6 +103,11 @@ export class ProxyServer {
     } finally {
       process.umask(umask);
     }
+    this.#clock = new ClockWatch(() => {
+      const hostTimeNs = BigInt(Date.now()) * 1_000_000n;
+      this.#options.log?.info({}, "the host's clock has moved: guests are told");
+      for (const link of this.#links.values()) link.tell('setClock', { hostTimeNs });
+    });
   }
 
   /** Ends all connections; sandboxes go on, and clients go on with the next proxy. */
@@ -112,6 +119,7 @@ export class ProxyServer {
     for (const client of [...this.#unbound, ...this.#bound]) client.close(reason, { linger: false });
     for (const link of [...this.#links.values()]) link.close(reason);
     await closed;
+    this.#clock?.close();
     this.#lock?.release();
   }
 

@@ -174,6 +174,11 @@ export class RequestRoutes {
     return requests;
   }
 
+  /** For a request whose answer nobody waits for. */
+  unclaimedId(): number {
+    return this.#newLinkId();
+  }
+
   #newLinkId(): number {
     do this.#lastLinkId = this.#lastLinkId >= 0xffff_ffff ? 1 : this.#lastLinkId + 1;
     while (this.#byLinkId.has(this.#lastLinkId));

@@ -223,6 +223,14 @@ export interface RemoveContainerRequest {
 export interface RemoveContainerResponse {
 }
 
+export interface SetClockRequest {
+  /** Wall clock of the host, nanoseconds since the epoch. */
+  hostTimeNs: bigint;
+}
+
+export interface SetClockResponse {
+}
+
 export interface DestroySandboxRequest {
 }
 
@@ -2464,6 +2472,109 @@ export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
   },
 };
 
+function createBaseSetClockRequest(): SetClockRequest {
+  return { hostTimeNs: 0n };
+}
+
+export const SetClockRequest: MessageFns<SetClockRequest> = {
+  encode(message: SetClockRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostTimeNs !== 0n) {
+      if (BigInt.asIntN(64, message.hostTimeNs) !== message.hostTimeNs) {
+        throw new globalThis.Error("value provided for field message.hostTimeNs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.hostTimeNs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetClockRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetClockRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.hostTimeNs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetClockRequest>): SetClockRequest {
+    return SetClockRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetClockRequest>): SetClockRequest {
+    const message = createBaseSetClockRequest();
+    message.hostTimeNs = (object.hostTimeNs !== undefined && object.hostTimeNs !== null)
+      ? BigInt(object.hostTimeNs)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseSetClockResponse(): SetClockResponse {
+  return {};
+}
+
+export const SetClockResponse: MessageFns<SetClockResponse> = {
+  encode(_: SetClockResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetClockResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetClockResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetClockResponse>): SetClockResponse {
+    return SetClockResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<SetClockResponse>): SetClockResponse {
+    const message = createBaseSetClockResponse();
+    return message;
+  },
+};
+
 function createBaseDestroySandboxRequest(): DestroySandboxRequest {
   return {};
 }
@@ -2647,6 +2758,15 @@ export const AgentServiceDefinition = {
       requestType: RemoveContainerRequest as typeof RemoveContainerRequest,
       requestStream: false,
       responseType: RemoveContainerResponse as typeof RemoveContainerResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Sets the guest's wall clock: after the host, or the VM, has stood still. */
+    setClock: {
+      name: "SetClock",
+      requestType: SetClockRequest as typeof SetClockRequest,
+      requestStream: false,
+      responseType: SetClockResponse as typeof SetClockResponse,
       responseStream: false,
       options: {},
     },
