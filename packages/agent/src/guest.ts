@@ -65,7 +65,7 @@ export async function runGuest({ link, logLevel, template, stateFolder }: GuestO
     });
   });
   timeline.moment('link');
-  if (template()) await runStep('become a template', becomeTemplate);
+  if (template()) await runStep('become a template', () => becomeTemplate(agent as Agent, stateFolder));
 }
 
 /** Where a step would be told by the name of a moment. */

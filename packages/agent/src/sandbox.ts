@@ -48,6 +48,11 @@ export class Sandbox {
     this.#id = request.sandboxId;
   }
 
+  /** For a container before there is a sandbox: see template.ts. */
+  lendShare(tag: string, root: string): Disposable {
+    return this.#shares.lend(tag, root);
+  }
+
   /** Nothing without a VM: the clock is the host's own then. */
   setClock(hostTimeNs: bigint): void {
     if (hostTimeNs <= 0n) throw invalid('host_time_ns', 'must be after 1970');

@@ -29,6 +29,17 @@ export class Shares {
     this.#roots.set(share.tag, share.type === 'local' ? this.#addLocal(share) : this.#mount(share));
   }
 
+  /** A folder of the guest's own as a share, until the result is disposed of. */
+  lend(tag: string, root: string): Disposable {
+    this.#roots.set(tag, root);
+    return {
+      [Symbol.dispose]: () => {
+        this.#roots.delete(tag);
+        this.#release();
+      },
+    };
+  }
+
   /** The path of something inside a share. It stays inside, as far as names go; links are the host's business. */
   resolve(tag: string, path: string, field: string): string {
     const root = this.#roots.get(tag);
@@ -58,9 +69,13 @@ export class Shares {
     }
   }
 
-  removeAll(): void {
+  #release(): void {
     for (const fd of this.#held.values()) closeSync(fd);
     this.#held.clear();
+  }
+
+  removeAll(): void {
+    this.#release();
     for (const [tag, root] of this.#roots) {
       if (this.#local) continue;
       try {
