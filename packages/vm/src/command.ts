@@ -5,6 +5,7 @@ import { checkSocketPath } from './directory.ts';
 import type { VmSpec } from './driver.ts';
 import { VmError } from './errors.ts';
 import type { VmImage } from './image.ts';
+import type { Plugged } from './template/restore.ts';
 import { agentVsockPort, vsockModule } from './transport.ts';
 
 /** What carries the link; `cid` is the guest's. */
@@ -78,11 +79,7 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...['-device', 'virtio-balloon-pci,disable-legacy=on,free-page-reporting=on'],
     ...(options.template === true ? ['-device', 'vmgenid,guid=auto'] : []),
     ...(options.template === true ? slotArguments() : []),
-    ...spec.shares.flatMap(({ tag }) => shareBackend(tag, options)),
-    // To a VM from a template they are added when it has been restored: a virtiofsd's device has no saved state.
-    ...(options.template === true
-      ? []
-      : spec.shares.flatMap(({ tag }) => deviceArguments(shareDevice(tag, options.shareTransport)))),
+    ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
   ];
 }
 
@@ -138,9 +135,17 @@ function acceleratorArguments(accel: Accel): string[] {
   return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max,erms=off,fsrm=off'];
 }
 
-/** The devices of the shares, for QMP's `device_add`: each in a slot of its own. @throws VmError `bad-spec` */
-export function pluggedShares({ shares }: Pick<VmSpec, 'shares'>, transport: ShareTransport): QemuDevice[] {
-  return shares.map(({ tag }, slot) => ({ ...shareDevice(tag, transport), bus: slotName(slot) }));
+/** The shares of a VM from a template, each in a slot of its own. */
+export function pluggedShares({
+  spec,
+  shareTransport,
+  paths,
+}: Pick<QemuOptions, 'spec' | 'shareTransport' | 'paths'>): Plugged[] {
+  return spec.shares.map(({ tag }, slot) => ({
+    device: { ...shareDevice(tag, shareTransport), bus: slotName(slot) },
+    socket:
+      shareTransport === '9p' ? undefined : { id: `fs-${tag}`, path: checkSocketPath(paths.fsSocket(tag)) },
+  }));
 }
 
 /** Properties by their names; `driver` says what it is. */
@@ -157,13 +162,19 @@ function slotArguments(): string[] {
   ]);
 }
 
-/** What is behind a share's device, in the host. */
-function shareBackend(tag: string, { paths, shareTransport }: QemuOptions): string[] {
+/**
+ * A share's device, and what is behind it in the host. To a VM from a template the device is added when it has been
+ * restored, since the state of a virtiofsd's is never saved; a virtiofsd is connected to then, too.
+ */
+function shareArguments(tag: string, { paths, shareTransport, template }: QemuOptions): string[] {
+  const device = template === true ? [] : deviceArguments(shareDevice(tag, shareTransport));
   if (shareTransport === '9p') {
     const path = escapeValue(paths.share(tag));
-    return ['-fsdev', `local,id=fs-${tag},path=${path},security_model=none,multidevs=remap`];
+    return ['-fsdev', `local,id=fs-${tag},path=${path},security_model=none,multidevs=remap`, ...device];
   }
-  return ['-chardev', `socket,id=fs-${tag},path=${escapeValue(checkSocketPath(paths.fsSocket(tag)))}`];
+  if (template === true) return [];
+  const path = escapeValue(checkSocketPath(paths.fsSocket(tag)));
+  return ['-chardev', `socket,id=fs-${tag},path=${path}`, ...device];
 }
 
 function shareDevice(tag: string, transport: ShareTransport): QemuDevice {

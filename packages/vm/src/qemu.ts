@@ -2,17 +2,10 @@ import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { writeLinkRecord } from '@coracle/sys';
 import { type AccelDecision, type AccelSetting, checkKvmDevice, decideAccel } from './accel.ts';
 import { bootReport, VmStartError } from './boot.ts';
-import {
-  pluggedShares,
-  type QemuDevice,
-  type QemuLink,
-  qemuArguments,
-  type ShareTransport,
-  SLOTS,
-} from './command.ts';
+import { pluggedShares, type QemuLink, qemuArguments, type ShareTransport, SLOTS } from './command.ts';
 import { spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
-import type { Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
+import type { Share, Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
 import { VmError } from './errors.ts';
 import { findQemu, findVirtiofsd, type HostPrograms, maxOpenFiles, takesTimeout } from './host.ts';
 import { openImage, type VmImage } from './image.ts';
@@ -26,8 +19,8 @@ import { bindArguments, checkShare, inPrivateMounts, virtiofsdArguments } from '
 import { checkHostMemory } from './size.ts';
 import { templateKey } from './template/key.ts';
 import { type MakeOutcome, makeTemplate } from './template/make.ts';
-import { type OpenTemplate, openTemplate, resumeFromTemplate } from './template/restore.ts';
-import { TemplateStore } from './template/store.ts';
+import { openTemplate, type Plugged, resumeFromTemplate, templateMemory } from './template/restore.ts';
+import { type Template, TemplateStore } from './template/store.ts';
 import {
   agentVsockPort,
   chooseCid,
@@ -143,12 +136,11 @@ async function startFromTemplate(
       return undefined;
     }
     await templates.verify(template);
-    using opened = openTemplate(template, spec.shares.length === 0 ? 'none' : shareTransport);
-    const { memory } = opened;
+    const memory = templateMemory(spec.shares.length === 0 ? 'none' : shareTransport);
     const paths = vmPaths(spec.directory);
     const args = qemuArguments({ spec, image, paths, accel, shareTransport, link, memory, template: true });
     const vm = await launch(
-      { ...plan, args: [...args, '-incoming', 'defer'], link, template: opened },
+      { ...plan, args: [...args, '-incoming', 'defer'], link, template, memory },
       signal,
     );
     templates.noteUse(template);
@@ -203,7 +195,9 @@ interface Launch {
   readonly virtiofsd: string | undefined;
   readonly shareTransport: ShareTransport;
   readonly link: QemuLink;
-  readonly template?: OpenTemplate;
+  /** It is restored from there, with its memory mapped so. */
+  readonly template?: Template;
+  readonly memory?: { readonly share: boolean };
 }
 
 async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm> {
@@ -230,35 +224,19 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
   };
   note({});
   for (const { tag } of shares) mkdirSync(paths.share(tag), { recursive: true, mode: 0o700 });
-  if (plan.shareTransport === 'virtiofs') {
-    const started = await Promise.all(
-      shares.map(async (share) => {
-        const socket = checkSocketPath(paths.fsSocket(share.tag));
-        const source = paths.share(share.tag);
-        const { file, args } = inPrivateMounts(source, bindArguments(share.tag, share.binds), [
-          plan.virtiofsd!,
-          ...virtiofsdArguments(socket, source, {
-            maxOpenFiles: maxOpenFiles(),
-            takesTimeout: takesTimeout(plan.virtiofsd!),
-          }),
-        ]);
-        const logPath = paths.fsLog(share.tag);
-        const daemon = await spawnDetached({ file, args, logPath, owner: directory });
-        note({ helpers: { ...record.helpers, [share.tag]: daemon.identity } });
-        return { daemon, socket, logPath, tag: share.tag };
-      }),
-    );
-    for (const { daemon, socket, logPath, tag } of started) {
-      await waitReady(daemon, () => isListening(socket), `virtiofsd for the share ${tag}`, logPath, signal);
-    }
-  }
+  const daemons = plan.shareTransport === 'virtiofs' ? shares.map(startVirtiofsd) : [];
+  const serving = Promise.all(daemons);
+  serving.catch(() => undefined);
+  // While they come up the memory is copied, and QEMU restores: it connects to them when that is done.
+  using opened = template && openTemplate(template, plan.memory?.share === true);
+  if (template === undefined) await serving;
   const { file, args } = qemuCommand(plan);
   const main = await spawnDetached({
     file,
     args,
     logPath: paths.qemuLog,
     owner: directory,
-    descriptors: template?.descriptors ?? [],
+    descriptors: opened?.descriptors ?? [],
   });
   note({ main: main.identity });
   if (link.transport === 'vsock') {
@@ -266,16 +244,35 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
     writeLinkRecord(directory, { address, process: main.identity });
   }
   try {
-    const devices = pluggedShares(spec, plan.shareTransport);
+    const plugged = pluggedShares({ spec, paths, shareTransport: plan.shareTransport });
     const ready = () =>
-      template === undefined ? answers(paths.qmp, signal) : resumes(paths.qmp, devices, signal);
+      template === undefined ? answers(paths.qmp, signal) : resumes(paths.qmp, plugged, serving, signal);
     await waitReady(main, ready, 'QEMU', undefined, signal);
   } catch (error) {
     if (signal?.aborted === true) throw error;
+    // Its own reason, should it be a virtiofsd that QEMU waited for.
+    if (template !== undefined) await serving;
     throw new VmStartError('start-failed', (error as Error).message, bootReport(directory), error);
   }
   note({ state: 'running' });
   return vmFromRecord(directory, record, main.child);
+
+  /** Resolves when it listens. */
+  async function startVirtiofsd({ tag, binds }: Share): Promise<void> {
+    const socket = checkSocketPath(paths.fsSocket(tag));
+    const source = paths.share(tag);
+    const { file, args } = inPrivateMounts(source, bindArguments(tag, binds), [
+      plan.virtiofsd!,
+      ...virtiofsdArguments(socket, source, {
+        maxOpenFiles: maxOpenFiles(),
+        takesTimeout: takesTimeout(plan.virtiofsd!),
+      }),
+    ]);
+    const logPath = paths.fsLog(tag);
+    const daemon = await spawnDetached({ file, args, logPath, owner: directory });
+    note({ helpers: { ...record.helpers, [tag]: daemon.identity } });
+    await waitReady(daemon, () => isListening(socket), `virtiofsd for the share ${tag}`, logPath, signal);
+  }
 }
 
 /** With 9p it is QEMU itself that reads the shares, so it is QEMU that needs the private mounts. */
@@ -296,11 +293,12 @@ function qemuCommand({ spec, qemu, args, shareTransport }: Launch): {
 
 async function resumes(
   qmpPath: string,
-  devices: readonly QemuDevice[],
+  plugged: readonly Plugged[],
+  serving: Promise<unknown>,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   if (!isListening(qmpPath)) return false;
-  await resumeFromTemplate(qmpPath, devices, signal);
+  await resumeFromTemplate(qmpPath, plugged, serving, signal);
   return true;
 }
 

@@ -7,22 +7,21 @@ import { copyMemory } from './memory.ts';
 import { leaveMemoryOut, migrated } from './migration.ts';
 import type { Template } from './store.ts';
 
-export interface OpenTemplate extends Disposable {
-  readonly key: string;
-  /** For QEMU: memory and devices, as its descriptors 3 and 4. */
-  readonly descriptors: readonly number[];
-  readonly memory: { readonly path: string; readonly share: boolean };
-}
-
 /**
  * A VM with a virtiofsd has memory that both QEMU and the virtiofsd write: it gets a copy of its own. Otherwise QEMU
  * maps the template's file privately: pages that a guest does not write are the same for all VMs of the host.
  */
-export function openTemplate(
-  { key, ram, state, record }: Template,
-  shares: ShareTransport | 'none',
-): OpenTemplate {
-  const copied = shares === 'virtiofs';
+export function templateMemory(shares: ShareTransport | 'none'): { path: string; share: boolean } {
+  return { path: '/proc/self/fd/3', share: shares === 'virtiofs' };
+}
+
+export interface OpenTemplate extends Disposable {
+  /** For QEMU: memory and devices, as its descriptors 3 and 4. */
+  readonly descriptors: readonly number[];
+}
+
+/** @param copied whether the VM gets a memory of its own */
+export function openTemplate({ ram, state, record }: Template, copied: boolean): OpenTemplate {
   const descriptors: number[] = [];
   const close = () => {
     for (const fd of descriptors.splice(0)) closeSync(fd);
@@ -34,7 +33,7 @@ export function openTemplate(
     close();
     throw error;
   }
-  return { key, descriptors, memory: { path: '/proc/self/fd/3', share: copied }, [Symbol.dispose]: close };
+  return { descriptors, [Symbol.dispose]: close };
 }
 
 function copyOf(ram: string, { memoryBytes, extents }: Template['record']): number {
@@ -48,19 +47,36 @@ function copyOf(ram: string, { memoryBytes, extents }: Template['record']): numb
   }
 }
 
+/** What is plugged into a restored VM: a device, and what is behind it in the host. */
+export interface Plugged {
+  readonly device: QemuDevice;
+  /** The virtiofsd's socket; undefined where QEMU has opened what it needs by itself. */
+  readonly socket: { readonly id: string; readonly path: string } | undefined;
+}
+
 /**
  * For a QEMU that was started with `-incoming defer`: has it read descriptor 4, adds devices, and lets the VM go on. The
  * guest finds them when it looks for them (CreateSandbox).
+ * @param helpers resolves when the sockets can be connected to
  */
 export async function resumeFromTemplate(
   qmpPath: string,
-  devices: readonly QemuDevice[],
+  plugged: readonly Plugged[],
+  helpers: Promise<unknown>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   using qmp = await Qmp.connect(qmpPath, { signal });
   await leaveMemoryOut(qmp);
   await qmp.execute('migrate-incoming', { uri: 'fd:4' });
   await migrated(qmp, 'restore', signal);
-  for (const device of devices) await qmp.execute('device_add', device);
+  await helpers;
+  for (const { device, socket } of plugged) {
+    if (socket !== undefined) {
+      const addr = { type: 'unix', data: { path: socket.path } };
+      const backend = { type: 'socket', data: { addr, server: false } };
+      await qmp.execute('chardev-add', { id: socket.id, backend });
+    }
+    await qmp.execute('device_add', device);
+  }
   await qmp.cont();
 }
