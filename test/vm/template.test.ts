@@ -57,6 +57,12 @@ interface Started {
 }
 
 async function start(driver: QemuDriver, shared = true): Promise<Started> {
+  const started = await startOnly(driver, shared);
+  onTestFinished(() => started.sandbox.destroy({ force: true }));
+  return started;
+}
+
+async function startOnly(driver: QemuDriver, shared = true): Promise<Started> {
   let vm: Vm | undefined;
   let missing = false;
   const warnings: string[] = [];
@@ -78,7 +84,6 @@ async function start(driver: QemuDriver, shared = true): Promise<Started> {
       },
     },
   });
-  onTestFinished(() => sandbox.destroy());
   return { sandbox, vm: vm!, warnings, missing };
 }
 
@@ -110,7 +115,7 @@ describe('two VMs from one template', () => {
       'date +%s',
       'cat /etc/hostname 2>/dev/null || echo none',
     ].join('; ');
-    const vms = await Promise.all([start(driverWith(made)), start(driverWith(made))]);
+    const vms = await Promise.all([startOnly(driverWith(made)), startOnly(driverWith(made))]);
     for (const { vm, warnings, missing } of vms) {
       expect(warnings).toEqual([]);
       expect(missing).toBe(false);

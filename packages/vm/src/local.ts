@@ -13,6 +13,13 @@ import { writeRecord } from './record.ts';
 import { agentVsockPort } from './transport.ts';
 import { eraseVm, vmFromRecord } from './vm.ts';
 
+/**
+ * An agent lives long and starts many processes. On a host with many CPUs and much memory, V8 lets its young generation
+ * grow to 100 MiB and more of what is not used any more, and malloc keeps pages for each thread: 12,000 execs took an
+ * agent from 110 to 226 MiB, with 8 MiB in use. With these two it stays at 114.
+ */
+const youngGeneration = '--max-semi-space-size=8';
+
 export interface LocalDriverOptions {
   /** The agent's entry file, run as `node ENTRY --local --link ADDRESS --state DIR/agent`. */
   readonly agentEntry: string;
@@ -52,9 +59,10 @@ export function createLocalDriver({ agentEntry, transport = 'unix' }: LocalDrive
       try {
         const agent = await spawnDetached({
           file: execPath,
-          args: [agentEntry, '--local', '--link', argumentOf(address), '--state', state],
+          args: [youngGeneration, agentEntry, '--local', '--link', argumentOf(address), '--state', state],
           logPath: paths.agentLog,
           owner: directory,
+          env: { MALLOC_ARENA_MAX: '1' },
         });
         writeRecord(directory, { ...base, main: agent.identity });
         if (address.kind !== 'unix') writeLinkRecord(directory, { address, process: agent.identity });

@@ -68,6 +68,8 @@ export async function makeTemplate(
     store.prune();
     return 'made';
   } catch (error) {
+    // First: on a disk that it has filled there is no room for the reason.
+    rmSync(directory, { recursive: true, force: true });
     if (signal?.aborted !== true) store.noteFailure(key, (error as Error).message);
     throw error;
   } finally {
