@@ -67,7 +67,7 @@ test('it runs in a session of its own, with nothing of ours open and nothing of 
   const { driver, spec, directory } = fixture(report);
   const vm = await driver.start(spec);
   const seen = JSON.parse(readFileSync(join(directory, 'agent.log'), 'utf8').split('\n')[0]!);
-  expect(seen.env.toSorted()).toEqual(['CORACLE_VM', 'LC_ALL', 'PATH']);
+  expect(seen.env.toSorted()).toEqual(['CORACLE_VM', 'LC_ALL', 'MALLOC_ARENA_MAX', 'PATH']);
   expect(Number(seen.session)).toBe(vm.pids[0]);
   expect(seen.links.filter((link: string) => link.startsWith('socket:'))).toEqual([]);
 });
