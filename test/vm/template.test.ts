@@ -91,9 +91,13 @@ const runningIn = (path: string) => allProcesses().filter(({ commandLine }) => c
 
 /** What a container in it prints. */
 async function run({ sandbox }: Started, script: string): Promise<string> {
+  const config = containerConfig(['sh', '-c', script], { rootfs: '/' });
+  // It sees the guest's own hostname.
+  delete config.hostname;
+  config.linux.namespaces = [{ type: 'pid' }, { type: 'mount' }, { type: 'ipc' }];
   const container = await sandbox.createContainer({
     id: 'c',
-    config: containerConfig(['sh', '-c', script], { rootfs: '/' }),
+    config,
     rootfs: { share: 'pod', path: 'rootfs' },
   });
   await container.start();
