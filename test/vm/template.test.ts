@@ -93,7 +93,7 @@ const runningIn = (path: string) => allProcesses().filter(({ commandLine }) => c
 async function run({ sandbox }: Started, script: string): Promise<string> {
   const config = containerConfig(['sh', '-c', script], { rootfs: '/' });
   // It sees the guest's own hostname.
-  delete config.hostname;
+  Reflect.deleteProperty(config, 'hostname');
   config.linux.namespaces = [{ type: 'pid' }, { type: 'mount' }, { type: 'ipc' }];
   const container = await sandbox.createContainer({
     id: 'c',
