@@ -4,20 +4,25 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Coracle, type Sandbox } from '@coracle/client';
 import { ProxyServer } from '@coracle/proxy';
 import { createQemuDriver, type QemuDriver, TemplateStore, type Vm } from '@coracle/vm';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Place } from '../contract/place.ts';
 import { containerConfig } from '../support/config.ts';
 import { allProcesses } from '../support/processes.ts';
 import { makeRootfs } from '../support/rootfs.ts';
@@ -207,12 +212,16 @@ describe('a template that is no good', () => {
   });
 });
 
-/** One bit of what is stored; the holes of a sparse file are not. */
+/** One bit, where something is stored. */
 function flip(path: string): void {
-  const bytes = readFileSync(path);
-  const at = bytes.findIndex((byte) => byte !== 0);
-  bytes[at]! ^= 1;
-  writeFileSync(path, bytes);
+  const { extents } = JSON.parse(readFileSync(join(dirname(path), 'template.json'), 'utf8'));
+  const at = path.endsWith('/ram') ? extents[0][0] : 0;
+  const byte = Buffer.alloc(1);
+  const fd = openSync(path, 'r+');
+  readSync(fd, byte, 0, 1, at);
+  byte[0]! ^= 1;
+  writeSync(fd, byte, 0, 1, at);
+  closeSync(fd);
 }
 
 /** Devices of another machine, with a digest that fits. */
@@ -284,5 +293,43 @@ describe('a maker', () => {
     );
     await vm.stop({ force: true });
     expect([vm.template, missing]).toEqual([undefined, 1]);
+  });
+});
+
+describe('the command line', () => {
+  const from = (stderr: string) => /msg="(no )?template (\w{32})/.exec(stderr)?.slice(1);
+
+  test('boots the first VM of a kind, makes its template behind it, and starts the next one from there', async () => {
+    await using place = new Place('qemu');
+    const cache = mkdtempSync(join(folder, 'cache-'));
+    const bundle = place.bundle(['echo', 'hello']);
+    const hello = async (id: string, template: string) => {
+      const env = { CORACLE_CACHE: cache, CORACLE_TEMPLATE: template };
+      const ended = await place.coracle(['--debug', 'run', '--bundle', bundle, id], { env });
+      expect(ended).toMatchObject({ code: 0, stdout: 'hello\n' });
+      return from(ended.stderr);
+    };
+    const [no, key] = (await hello('first', 'auto')) ?? [];
+    expect(no).toBe('no ');
+    const store = new TemplateStore(cache);
+    await until(() => store.list().length > 0, 'the template is made', 120_000);
+    await until(() => runningIn(cache).length === 0, 'its maker has ended');
+    expect(store.list()).toMatchObject([{ key }]);
+    expect(await hello('second', 'auto')).toEqual([undefined, key]);
+    expect(await hello('third', 'off')).toBe(undefined);
+
+    const env = { CORACLE_CACHE: cache };
+    const template = async (...args: string[]) => place.coracle(['template', ...args], { env });
+    expect(JSON.parse((await template('list', '--json')).stdout)).toMatchObject([
+      { key, accel: 'tcg', vcpus: 1 },
+    ]);
+    expect(await template('verify')).toMatchObject({ code: 0, stdout: `${key}  ok\n` });
+    flip(join(store.directory(key!), 'ram'));
+    expect(await template('verify')).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining('it was changed'),
+    });
+    expect(await template('prune')).toMatchObject({ code: 0, stdout: `removed ${key}\n` });
+    expect(store.list()).toEqual([]);
   });
 });
