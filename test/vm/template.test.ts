@@ -61,13 +61,13 @@ interface Started {
   readonly missing: boolean;
 }
 
-async function start(driver: QemuDriver, shared = true): Promise<Started> {
+async function start(driver: QemuDriver, shared: boolean | '9p' = true): Promise<Started> {
   const started = await startOnly(driver, shared);
   onTestFinished(() => started.sandbox.destroy({ force: true }));
   return started;
 }
 
-async function startOnly(driver: QemuDriver, shared = true): Promise<Started> {
+async function startOnly(driver: QemuDriver, shared: boolean | '9p' = true): Promise<Started> {
   let vm: Vm | undefined;
   let missing = false;
   const warnings: string[] = [];
@@ -75,7 +75,8 @@ async function startOnly(driver: QemuDriver, shared = true): Promise<Started> {
   const sandbox = await coracle.startSandbox({
     ...size,
     image: guestImage(),
-    shares: shared ? [{ tag: 'pod', binds }] : [],
+    shares: shared === false ? [] : [{ tag: 'pod', binds }],
+    shareType: shared === '9p' ? '9p' : 'virtiofs',
     vm: {
       name: 'qemu',
       async start(spec) {
@@ -174,6 +175,19 @@ test('a VM without shares maps the template, and leaves it as it is', async () =
   const store = new TemplateStore(made);
   for (const { template } of store.list()) await store.verify(template!);
   expect((await start(driver, false)).vm.template).toBe(first.vm.template);
+});
+
+test('without virtiofsd the share is 9p, and the memory is mapped', async () => {
+  const driver = createQemuDriver({
+    accel: 'tcg',
+    template: 'auto',
+    cacheDirectory: made,
+    virtiofsd: '/nowhere/virtiofsd',
+  });
+  const one = await start(driver, '9p');
+  expect(one.vm.template).toBeDefined();
+  expect(readFileSync(`/proc/${one.vm.pids[0]}/cmdline`, 'latin1')).toContain('share=off');
+  expect(await run(one, 'echo it runs')).toBe('it runs\n');
 });
 
 describe('a template that is no good', () => {

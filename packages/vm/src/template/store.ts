@@ -168,7 +168,10 @@ export class TemplateStore {
   /** Removes all but the `keep` that were used last. @returns their keys */
   prune(keep = KEPT_TEMPLATES): string[] {
     const gone = this.list().slice(keep);
-    for (const { key } of gone) this.drop(key);
+    for (const { key } of gone) {
+      this.drop(key);
+      rmSync(this.lockPath(key), { force: true });
+    }
     return gone.map(({ key }) => key);
   }
 
