@@ -1,4 +1,6 @@
 /** The sender's table of docs/protocol.md, section 3, row by row. The stories are in streams.model.test.ts. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FrameType, frameTypeName, readHeader } from './frame.ts';
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES, MAX_START_OFFSET } from './limits.ts';
@@ -296,5 +298,47 @@ describe('a control stream', () => {
     expect(pullAll()).toEqual([]);
     stream.window(8, 16);
     expect(pullAll()).toEqual(['DATA 8 AAAAAAAA']);
+  });
+});
+
+/** 4,096 execs of a container are remembered; each that had printed a word held 32 KiB, and a guest's agent 128 MiB. */
+describe('the memory of many small streams', () => {
+  const COUNT = 4096;
+  const collect = (): void => {
+    setFlagsFromString('--expose-gc');
+    (runInNewContext('gc') as () => void)();
+  };
+  const heldBy = (make: (n: number) => SendStream): number => {
+    collect();
+    const before = process.memoryUsage().arrayBuffers;
+    const streams = Array.from({ length: COUNT }, (_, n) => make(n));
+    collect();
+    const held = process.memoryUsage().arrayBuffers - before;
+    expect(streams).toHaveLength(COUNT);
+    return held / COUNT;
+  };
+  const quiet = { ready() {}, room() {}, stopped() {} };
+  const written = (): SendStream => {
+    const small = new SendStream(6, quiet, { retentionBytes: 1000 });
+    small.push(Buffer.from('hello\n'));
+    return small;
+  };
+
+  it('is about their bytes while nobody reads them', () => {
+    expect(heldBy(written)).toBeLessThan(1500);
+  });
+
+  it('is nothing once they are done, whichever comes last: the end or the delivery', () => {
+    const done = (n: number): SendStream => {
+      const small = written();
+      small.attach(0, 100, 1);
+      small.pull();
+      if (n % 2 === 0) small.finish();
+      small.window(6, 100);
+      small.finish();
+      expect(small.done).toBe(true);
+      return small;
+    };
+    expect(heldBy(done)).toBeLessThan(100);
   });
 });

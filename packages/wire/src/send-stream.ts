@@ -33,7 +33,9 @@ export interface SendStreamOptions {
 
 /** Pieces below this are copied into a common block. */
 const SMALL_BYTES = 4096;
-const BLOCK_BYTES = 32 * 1024;
+/** Of the first common block; each further one is twice as large, up to the last size. */
+const FIRST_BLOCK_BYTES = 1024;
+const LAST_BLOCK_BYTES = 32 * 1024;
 const NO_BLOCK = Buffer.alloc(0);
 
 export class SendStream {
@@ -122,6 +124,7 @@ export class SendStream {
   finish(): void {
     if (this.#final !== undefined) return;
     this.#final = this.#end;
+    this.#letGoWhenDone();
     if (this.#attached) this.#events.ready(this);
   }
 
@@ -294,7 +297,8 @@ export class SendStream {
   /** Copies small pieces behind each other: a program that writes byte by byte must not cost an object each. */
   #join(bytes: Uint8Array): void {
     if (this.#block.length - this.#blockFilled < bytes.length) {
-      this.#block = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+      // Most processes write little, and thousands may be remembered: a block must not cost much more than its bytes.
+      this.#block = Buffer.allocUnsafeSlow(this.#nextBlockBytes(bytes.length));
       this.#blockFilled = 0;
     }
     const from = this.#blockFilled;
@@ -312,6 +316,19 @@ export class SendStream {
     this.#chunks[this.#chunks.length - 1] = this.#block.subarray(last.byteOffset, this.#blockFilled);
   }
 
+  #nextBlockBytes(atLeast: number): number {
+    let size = Math.min(Math.max(2 * this.#block.length, FIRST_BLOCK_BYTES), LAST_BLOCK_BYTES);
+    while (size < atLeast) size *= 2;
+    return size;
+  }
+
+  /** A stream that is done stays for whoever asks how its process ended: without its memory. */
+  #letGoWhenDone(): void {
+    if (!this.done) return;
+    this.#block = NO_BLOCK;
+    this.#blockFilled = 0;
+  }
+
   #moveBase(base: number): void {
     this.#base = base;
     let gone = 0;
@@ -325,6 +342,7 @@ export class SendStream {
       this.#chunks.splice(0, gone);
       this.#cursor -= gone;
     }
+    this.#letGoWhenDone();
   }
 
   #rewind(next: number): void {
