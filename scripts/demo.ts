@@ -111,7 +111,7 @@ async function demo(): Promise<void> {
   const boots = 'A container has its own kernel; stdout, stderr and exit code come back';
   await step(boots, ownKernel);
 
-  await step('A VM that has booted is saved (otherwise done behind your back)', async () => {
+  await step('A VM that has booted is saved (done by itself with CORACLE_TEMPLATE=auto)', async () => {
     const { code } = await show(['template', 'build']);
     must(code === 0, 'a template');
     await show(['template', 'list']);

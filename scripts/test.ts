@@ -25,7 +25,6 @@ const tiers: Record<string, () => Promise<Outcome>> = {
   fuzz: () => fuzz(),
   unit: () => vitest('unit'),
   local: () => vitest('local'),
-  template: () => command('bin/coracle', ['template', 'build']),
   vm: () => vitest('vm'),
 };
 

@@ -74,8 +74,9 @@ export class Place {
       CORACLE_DRIVER: driver,
       CORACLE_TRANSPORT: transport,
       CORACLE_RUN: this.runFolder,
-      // Made before the tests (scripts/test.ts): here nobody starts one in the background.
-      CORACLE_TEMPLATE: process.env.CORACLE_TEMPLATE ?? 'existing',
+      ...(process.env.CORACLE_TEMPLATE === undefined
+        ? {}
+        : { CORACLE_TEMPLATE: process.env.CORACLE_TEMPLATE }),
       ...(process.env.CORACLE_IMAGE === undefined ? {} : { CORACLE_IMAGE: process.env.CORACLE_IMAGE }),
     };
   }

@@ -4,7 +4,6 @@
  */
 import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { mount, unmount } from '@coracle/sys';
 import type { Agent } from './agent.ts';
 import { say } from './log.ts';
@@ -12,8 +11,6 @@ import { rehearse } from './rehearsal.ts';
 
 /** The maker saves the VM when it reads this on the console. */
 const IDLE = 'coracle-boot: idle';
-/** The balloon tells the host of free pages 2 s after they have become free (mm/page_reporting.c). */
-const REPORTING_MS = 5000;
 
 export async function becomeTemplate(agent: Agent, stateFolder: string): Promise<void> {
   // Our own root as a container's: it has a program to run, and nothing can be written there.
@@ -27,9 +24,7 @@ export async function becomeTemplate(agent: Agent, stateFolder: string): Promise
     rmdirSync(root);
   }
   // Pages, names and inodes that the boot has read (Documentation/admin-guide/sysctl/vm.rst): whoever needs them again
-  // reads them again, and free pages in one piece can be told to the host.
+  // reads them again.
   writeFileSync('/proc/sys/vm/drop_caches', '3');
-  writeFileSync('/proc/sys/vm/compact_memory', '1');
-  await delay(REPORTING_MS);
   say(IDLE);
 }

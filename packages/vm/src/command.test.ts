@@ -39,7 +39,7 @@ test('memory is shared with virtiofsd and of one size everywhere', () => {
   expect(values(args, '-smp')).toEqual(['2']);
 });
 
-test('the devices are a root disk, the link, a random source, a balloon and one share', () => {
+test('the devices are a root disk, the link, a random source and one share', () => {
   expect(
     values(qemuArguments(base), '-device').map((value) => value.replace(',disable-legacy=on', '')),
   ).toEqual([
@@ -47,7 +47,6 @@ test('the devices are a root disk, the link, a random source, a balloon and one 
     'virtio-serial-pci,max_ports=2',
     'virtserialport,chardev=link,name=coracle.link.0',
     'virtio-rng-pci',
-    'virtio-balloon-pci,free-page-reporting=on',
     'vhost-user-fs-pci,chardev=fs-pod,tag=pod',
   ]);
   expect(values(qemuArguments(base), '-chardev')).toEqual([

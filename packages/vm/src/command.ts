@@ -75,8 +75,6 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...rootArguments(image),
     ...linkArguments(options),
     ...['-device', 'virtio-rng-pci,disable-legacy=on'],
-    // Memory that the guest has freed goes back to the host (free page reporting).
-    ...['-device', 'virtio-balloon-pci,disable-legacy=on,free-page-reporting=on'],
     ...(options.template === true ? ['-device', 'vmgenid,guid=auto'] : []),
     ...(options.template === true ? slotArguments() : []),
     ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
