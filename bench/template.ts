@@ -137,8 +137,6 @@ class TemplateBench {
   async #pss(driver: QemuDriver, shared: boolean): Promise<number[]> {
     const all: Started[] = [];
     for (let n = 0; n < TOGETHER; n++) all.push(await this.#start(driver, shared));
-    // What is freed after the start is reported to the host within seconds (mm/page_reporting.c).
-    await new Promise((resolve) => setTimeout(resolve, 5000));
     const samples = all.map(({ vm }) => vm.pids.reduce((sum, pid) => sum + pssKib(pid), 0) / 1024);
     await Promise.all(all.map(({ sandbox }) => sandbox.destroy({ force: true })));
     return samples;

@@ -183,6 +183,9 @@ async function mayBeOurs(pid: number): Promise<boolean> {
   const [program, namespace] = [await link('exe'), await link('ns/mnt')];
   if (program === '') return false;
   if (/^(qemu-system|virtiofsd|crun|runc|coracle)/.test(path.basename(program))) return true;
+  // A shell, say, that runs a script of a test's folder.
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+  if (commandLine.includes(path.join(tmpdir(), 'coracle-'))) return true;
   return program.startsWith(`${process.cwd()}/`) || namespace !== (await readlink('/proc/self/ns/mnt'));
 }
 

@@ -404,7 +404,10 @@ describe('who may connect', () => {
 
   /** Greets as a program of this uid. */
   async function connectAs(uid: number): Promise<unknown> {
+    // It becomes that user by itself: the checkout with our Node may be where only root comes.
     const script = `
+      process.setgid(${uid});
+      process.setuid(${uid});
       const socket = require('node:net').connect(process.argv[1]);
       const seen = { connected: false, bytes: 0, ended: false };
       const done = () => { console.log(JSON.stringify(seen)); process.exit(); };
@@ -413,7 +416,6 @@ describe('who may connect', () => {
       socket.on('error', () => { seen.ended = true; });
       socket.on('close', () => { seen.ended = true; done(); });`;
     const child = spawn(process.execPath, ['-e', script, daemon.socket, PREAMBLE.toString('hex')], {
-      uid,
       cwd: '/',
       stdio: ['ignore', 'pipe', 'inherit'],
     });

@@ -5,7 +5,7 @@
 import { execFile } from 'node:child_process';
 import { chmod, chown, constants, copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readContents } from '../../packages/image/src/contents.ts';
@@ -13,8 +13,8 @@ import { sha256File } from '../../packages/image/src/digest.ts';
 import { cacheFolder, diffImages, readImageFile } from '../../packages/image/src/index.ts';
 import { readLock } from '../../packages/image/src/pins/lock.ts';
 
-const checkout = join(import.meta.dirname, '../..');
-const program = join(checkout, 'packages/image/src/main.ts');
+const checkout = resolve(import.meta.dirname, '../..');
+const program = 'packages/image/src/main.ts';
 const nobody = 65534;
 
 let folder: string;
@@ -24,11 +24,12 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-function buildArguments(output: string): string[] {
-  const recipe = join(checkout, 'images/base');
-  const agent = join(checkout, 'dist/agent');
-  const fixed = ['--agent', agent, '--kernel', 'prebuilt', '--no-cache'];
-  return [program, 'build', recipe, '--output', output, ...fixed];
+/** @param at where the checkout is */
+function buildCommand(output: string, at = checkout): [file: string, args: string[]] {
+  const recipe = join(at, 'images/base');
+  const fixed = ['--agent', join(at, 'dist/agent'), '--kernel', 'prebuilt', '--no-cache'];
+  const args = [join(at, program), 'build', recipe, '--output', output, ...fixed];
+  return [process.execPath.replace(checkout, at), args];
 }
 
 /** Of the packages in our own cache: the other user's apt is not asked. */
@@ -51,16 +52,21 @@ async function digests(image: string): Promise<Record<string, string>> {
 
 test.runIf(process.getuid?.() === 0)('another user builds the same image', { timeout: 300_000 }, async () => {
   const mine = join(folder, 'mine');
-  await promisify(execFile)(process.execPath, buildArguments(mine));
+  await promisify(execFile)(...buildCommand(mine));
 
   const home = join(folder, 'home-of-nobody');
   const cache = join(home, 'cache');
   await copyPackages(cache);
   for (const path of [home, cache]) await chown(path, nobody, nobody);
   const theirs = join(home, 'a folder of/another depth/theirs');
-  const user = [`--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups'];
-  const shell = ['sh', '-c', 'umask 077; exec "$@"', 'sh', process.execPath];
-  await promisify(execFile)('setpriv', [...user, ...shell, ...buildArguments(theirs)], {
+  // The checkout may be where only root comes: the other user sees it here, and nobody else does.
+  const visible = join(folder, 'checkout');
+  await mkdir(visible);
+  const bind = ['--mount', 'sh', '-c', 'mount --bind "$1" "$2"; shift 2; exec "$@"', 'sh', checkout, visible];
+  const user = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups'];
+  const [node, build] = buildCommand(theirs, visible);
+  const shell = ['sh', '-c', 'umask 077; exec "$@"', 'sh', node];
+  await promisify(execFile)('unshare', [...bind, ...user, ...shell, ...build], {
     cwd: '/',
     env: { PATH: '/usr/bin:/bin', HOME: home, CORACLE_CACHE: cache, LANG: 'tr_TR.UTF-8', TZ: 'Asia/Tokyo' },
   });

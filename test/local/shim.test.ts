@@ -568,7 +568,7 @@ describe('broken connections', () => {
     // The program reports, and returns when the test has a proxy listening again.
     writeFileSync(
       program,
-      `#!/bin/sh\ngrep SigBlk /proc/self/status > ${asked}\nwhile [ ! -S ${path} ]; do sleep 0.01; done\n`,
+      `#!/bin/sh\ngrep SigBlk /proc/self/status > ${asked}\nwhile [ -d ${folder} ] && [ ! -S ${path} ]; do sleep 0.01; done\n`,
       {
         mode: 0o755,
       },

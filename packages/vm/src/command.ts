@@ -5,7 +5,6 @@ import { checkSocketPath } from './directory.ts';
 import type { VmSpec } from './driver.ts';
 import { VmError } from './errors.ts';
 import type { VmImage } from './image.ts';
-import type { Plugged } from './template/restore.ts';
 import { agentVsockPort, vsockModule } from './transport.ts';
 
 /** What carries the link; `cid` is the guest's. */
@@ -131,6 +130,13 @@ function acceleratorArguments(accel: Accel): string[] {
   // With ERMS and FSRM kernel and glibc copy by `rep movsb`, which TCG runs byte by byte; without them they
   // move words, and boots, execs and copies get 20 to 30 % faster.
   return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max,erms=off,fsrm=off'];
+}
+
+/** What is plugged into a restored VM: a device, and what is behind it in the host. */
+export interface Plugged {
+  readonly device: QemuDevice;
+  /** The virtiofsd's socket; undefined where QEMU has opened what it needs by itself. */
+  readonly socket: { readonly id: string; readonly path: string } | undefined;
 }
 
 /** The shares of a VM from a template, each in a slot of its own. */

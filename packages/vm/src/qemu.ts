@@ -2,7 +2,14 @@ import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { writeLinkRecord } from '@coracle/sys';
 import { type AccelDecision, type AccelSetting, checkKvmDevice, decideAccel } from './accel.ts';
 import { bootReport, VmStartError } from './boot.ts';
-import { pluggedShares, type QemuLink, qemuArguments, type ShareTransport, SLOTS } from './command.ts';
+import {
+  type Plugged,
+  pluggedShares,
+  type QemuLink,
+  qemuArguments,
+  type ShareTransport,
+  SLOTS,
+} from './command.ts';
 import { spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
 import type { Share, Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
@@ -19,7 +26,7 @@ import { bindArguments, checkShare, inPrivateMounts, virtiofsdArguments } from '
 import { checkHostMemory } from './size.ts';
 import { templateKey } from './template/key.ts';
 import { type MakeOutcome, makeTemplate } from './template/make.ts';
-import { openTemplate, type Plugged, resumeFromTemplate, templateMemory } from './template/restore.ts';
+import { openTemplate, resumeFromTemplate, templateMemory } from './template/restore.ts';
 import { type Template, TemplateStore } from './template/store.ts';
 import {
   agentVsockPort,
@@ -149,6 +156,8 @@ async function startFromTemplate(
   } catch (error) {
     await eraseVm(spec.directory);
     if (signal?.aborted === true) throw signal.reason;
+    // A share's fault, say, and not QEMU's: a boot would come no further.
+    if (error instanceof VmError && !(error instanceof VmStartError)) throw error;
     onWarning?.(
       `the template ${key} is of no use and was removed; booting instead: ${(error as Error).message}`,
     );

@@ -35,7 +35,7 @@ export interface MakeOptions {
   readonly onProgress?: (message: string) => void;
 }
 
-/** Of the guest's boot and the reports of its free pages; a busy host takes a while. */
+/** Of the guest's boot and its rehearsal; a busy host takes a while. */
 const IDLE_TIMEOUT_MS = 180_000;
 /** What the agent prints (packages/agent, template.ts). */
 const IDLE = `${stageMarker}idle`;

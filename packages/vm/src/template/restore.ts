@@ -1,7 +1,7 @@
 /** Starting a VM from a template: its memory as a file for QEMU to map, its devices as a stream for QEMU to read. */
 import { closeSync, openSync } from 'node:fs';
 import { createMemoryFile } from '@coracle/sys';
-import type { QemuDevice, ShareTransport } from '../command.ts';
+import type { Plugged, ShareTransport } from '../command.ts';
 import { Qmp } from '../qmp.ts';
 import { copyMemory } from './memory.ts';
 import { leaveMemoryOut, migrated } from './migration.ts';
@@ -40,18 +40,16 @@ function copyOf(ram: string, { memoryBytes, extents }: Template['record']): numb
   const from = openSync(ram, 'r');
   try {
     const copy = createMemoryFile('coracle-ram');
-    copyMemory(from, copy, memoryBytes, extents);
+    try {
+      copyMemory(from, copy, memoryBytes, extents);
+    } catch (error) {
+      closeSync(copy);
+      throw error;
+    }
     return copy;
   } finally {
     closeSync(from);
   }
-}
-
-/** What is plugged into a restored VM: a device, and what is behind it in the host. */
-export interface Plugged {
-  readonly device: QemuDevice;
-  /** The virtiofsd's socket; undefined where QEMU has opened what it needs by itself. */
-  readonly socket: { readonly id: string; readonly path: string } | undefined;
 }
 
 /**
