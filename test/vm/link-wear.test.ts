@@ -1,7 +1,9 @@
 /**
  * A virtio-serial port that loses its host in the middle of a write, more often than its queue has places. Guards a link
- * that was silent for ever: QEMU keeps one place of the guest's queue at each such end (docs/protocol.md, "A port
- * that wears"), and of 128 none was left, whoever connected. No fault suite of a few minutes comes that far.
+ * that was silent for ever, for two reasons, which no fault suite of a few minutes meets. A host that came at once was
+ * answered on a connection that the agent then ended (docs/protocol.md, "A host that comes at once"): one run of seven
+ * met it. And QEMU keeps one place of the guest's queue at each such end (docs/protocol.md, "A port that wears"): of 128
+ * none was left, whoever connected.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

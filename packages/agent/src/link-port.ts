@@ -18,6 +18,11 @@
  * While no host is connected the port reads end of file at once. Its return is announced by SIGIO only, and
  * SIGIO also comes for every buffer: so it is on only while waiting, with a look now and then besides.
  *
+ * A host that leaves and one that comes at once look like one: epoll has seen the first leave, the read gives what the
+ * second has sent, and then libuv ends the socket for the first (uv__stream_io, POLLHUP after a partial read). The second
+ * was answered and believes that it is connected; a new connection here knows nothing of it. So when a connection ends
+ * and a host is there, that host is made to connect anew, in the way that the next paragraph says.
+ *
  * *Stale*: reopen() was called. *Replaced*: a port that was unplugged reads as if its host had left; the one that is
  * plugged in after it is another device, and is opened in its place. *Worn*: see `MAX_WEAR`. What both sides had
  * queued is lost then, and the host does not know: so the first that is written are the bytes that no frame
@@ -158,6 +163,7 @@ export class PortLink {
    * reach the next one: then the rest is dropped.
    */
   #settle(socket: Socket): void {
+    if (hostConnected(this.#fd)) this.#torn = true;
     let settled = false;
     const done = (): void => {
       if (settled) return;
