@@ -51,8 +51,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const driverWith = (cacheDirectory: string): QemuDriver =>
-  createQemuDriver({ accel: 'tcg', template: 'auto', cacheDirectory });
+const driverWith = (cacheDirectory: string): QemuDriver => createQemuDriver({ accel: 'tcg', cacheDirectory });
 
 interface Started {
   readonly sandbox: Sandbox;

@@ -44,7 +44,7 @@ export interface QemuDriverOptions extends HostPrograms {
   /** Where templates, the digests of files and the answer of the KVM trial are kept; see `cacheDirectory`. */
   readonly cacheDirectory?: string;
   readonly transport?: TransportSetting;
-  /** `auto`: a VM is started from a template where there is one (docs/templates.md); `off` unless given. */
+  /** `auto`, unless given: a VM is started from a template where there is one (docs/templates.md). None is made. */
   readonly template?: 'auto' | 'off';
   /** This host's, unless given. */
   readonly vhost?: VhostVsock;
@@ -66,7 +66,7 @@ export type TemplateSpec = Pick<VmSpec, 'image' | 'memoryBytes' | 'vcpus' | 'con
 export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
   const cache = options.cacheDirectory ?? cacheDirectory();
   const templates = new TemplateStore(cache);
-  const usesTemplates = options.template === 'auto';
+  const usesTemplates = options.template !== 'off';
   const decide = (qemu: string, image: VmImage, { signal, onProgress }: VmStartOptions) =>
     decideAccel(options.accel ?? 'auto', checkKvmDevice(), () =>
       probeKvm({ qemu, image, signal, onProgress, cacheDirectory: cache }),
