@@ -54,6 +54,11 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: '',
     load: () => import('./commands/doctor.ts'),
   },
+  pool: {
+    summary: 'keep VMs waiting, so that containers start sooner, until it is ended',
+    usage: '',
+    load: () => import('./commands/pool.ts'),
+  },
   template: {
     summary: 'list, build, prune or verify the templates that VMs are started from',
     usage: 'list|build|prune|verify',

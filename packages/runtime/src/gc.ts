@@ -9,6 +9,7 @@ import { isAlive } from './process-identity.ts';
 import { sandboxesFolder } from './proxy.ts';
 import { removeContainer } from './remove-container.ts';
 import { type Owner, ownerFile, removeSandbox } from './sandbox.ts';
+import { poolFolder } from './settings.ts';
 import { StateStore } from './state.ts';
 import { statusOf } from './status.ts';
 
@@ -29,6 +30,9 @@ export async function collectGarbage(store: StateStore, runDirectory: string): P
     await removeSandbox(directory);
     removed.push(`virtual machine ${name}: its container does not exist`);
   }
+  const { clearPool } = await import('@coracle/vm');
+  const pooled = await clearPool(poolFolder(runDirectory));
+  if (pooled > 0) removed.push(`${pooled} VM${pooled === 1 ? '' : 's'} of a pool that was killed`);
   return removed;
 }
 

@@ -97,6 +97,9 @@ export function checkRunDirectory(runDirectory: string): void {
   );
 }
 
+/** Where a pool keeps its VMs (`coracle pool`): on the file system of the sandboxes' folders. */
+export const poolFolder = (runDirectory: string): string => join(runDirectory, 'pool');
+
 let found: string | undefined;
 
 /** The folder with bin/ and dist/: the checkout, or wherever `make install` put them. */
