@@ -15,6 +15,7 @@ import {
   parseObject,
   strings,
 } from './check.ts';
+import { guestResources } from './resources.ts';
 
 export interface GuestConfigOptions {
   readonly config: Uint8Array;
@@ -55,8 +56,9 @@ export function guestConfig(options: GuestConfigOptions): GuestConfig {
   linux.cgroupsPath = `/coracle/${options.containerId}`;
   delete linux.mountLabel;
   delete linux.intelRdt;
-  if (options.local) delete linux.resources;
-  else optionalObject(linux.resources, 'linux.resources');
+  const resources = guestResources(linux.resources, 'linux.resources');
+  if (options.local || resources === undefined) delete linux.resources;
+  else linux.resources = resources;
   return {
     json: JSON.stringify(config),
     terminal: process.terminal === true,
