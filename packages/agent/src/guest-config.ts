@@ -125,7 +125,11 @@ function replaceNamespaces(linux: JsonObject, local: boolean): void {
     // A container without a mount namespace would change the guest's root.
     if (path === '' || type === 'mount') kept.push({ type });
   });
-  if (!kept.some((namespace) => namespace.type === 'mount')) kept.push({ type: 'mount' });
+  const has = (type: string): boolean => kept.some((namespace) => namespace.type === type);
+  if (!has('mount')) kept.push({ type: 'mount' });
+  // Docker on a host with cgroup v1 asks for none: runc shows the container its own cgroup as /sys/fs/cgroup then, and
+  // so does this. Without it programs look for their limits in the guest's root cgroup, which has none.
+  if (!local && !has('cgroup')) kept.push({ type: 'cgroup' });
   linux.namespaces = kept;
 }
 

@@ -48,11 +48,31 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: 'ID',
     load: () => import('./commands/resume.ts'),
   },
+  update: {
+    summary: 'change the limits of a container while it runs',
+    usage: 'ID',
+    load: () => import('./commands/update.ts'),
+  },
+  events: {
+    summary: 'print what a container uses, and when the kernel kills in it for want of memory',
+    usage: 'ID',
+    load: () => import('./commands/events.ts'),
+  },
   spec: { summary: 'write a config.json to start from', usage: '', load: () => import('./commands/spec.ts') },
   doctor: {
     summary: 'check whether this host can run containers',
     usage: '',
     load: () => import('./commands/doctor.ts'),
+  },
+  env: {
+    summary: 'print the configuration in force, and where it comes from',
+    usage: '',
+    load: () => import('./commands/env.ts'),
+  },
+  features: {
+    summary: 'print what is supported, for engines (features.md of the OCI specification)',
+    usage: '',
+    load: () => import('./commands/features.ts'),
   },
   template: {
     summary: 'list, build, prune or verify the templates that VMs are started from',
