@@ -15,6 +15,7 @@ import {
   parseObject,
   strings,
 } from './check.ts';
+import { guestResources } from './resources.ts';
 
 export interface GuestConfigOptions {
   readonly config: Uint8Array;
@@ -55,8 +56,9 @@ export function guestConfig(options: GuestConfigOptions): GuestConfig {
   linux.cgroupsPath = `/coracle/${options.containerId}`;
   delete linux.mountLabel;
   delete linux.intelRdt;
-  if (options.local) delete linux.resources;
-  else optionalObject(linux.resources, 'linux.resources');
+  const resources = guestResources(linux.resources, 'linux.resources');
+  if (options.local || resources === undefined) delete linux.resources;
+  else linux.resources = resources;
   return {
     json: JSON.stringify(config),
     terminal: process.terminal === true,
@@ -123,7 +125,11 @@ function replaceNamespaces(linux: JsonObject, local: boolean): void {
     // A container without a mount namespace would change the guest's root.
     if (path === '' || type === 'mount') kept.push({ type });
   });
-  if (!kept.some((namespace) => namespace.type === 'mount')) kept.push({ type: 'mount' });
+  const has = (type: string): boolean => kept.some((namespace) => namespace.type === type);
+  if (!has('mount')) kept.push({ type: 'mount' });
+  // Docker on a host with cgroup v1 asks for none: runc shows the container its own cgroup as /sys/fs/cgroup then, and
+  // so does this. Without it programs look for their limits in the guest's root cgroup, which has none.
+  if (!local && !has('cgroup')) kept.push({ type: 'cgroup' });
   linux.namespaces = kept;
 }
 

@@ -1,4 +1,11 @@
-export { type CodeName, isLargeInteger, isRpcError, parseJson, RpcError } from '@coracle/wire';
+export {
+  type CodeName,
+  isLargeInteger,
+  isRpcError,
+  parseJson,
+  RpcError,
+  type StatsContainerResponse as ContainerStats,
+} from '@coracle/wire';
 export type { Abortable } from './abort.ts';
 export type { ProcessHandle } from './channel.ts';
 export { Container, type ExecOptions, type SignalOptions } from './container.ts';

@@ -48,6 +48,16 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: 'ID',
     load: () => import('./commands/resume.ts'),
   },
+  update: {
+    summary: 'change the limits of a container while it runs',
+    usage: 'ID',
+    load: () => import('./commands/update.ts'),
+  },
+  events: {
+    summary: 'print what a container uses, and when the kernel kills in it for want of memory',
+    usage: 'ID',
+    load: () => import('./commands/events.ts'),
+  },
   spec: { summary: 'write a config.json to start from', usage: '', load: () => import('./commands/spec.ts') },
   doctor: {
     summary: 'check whether this host can run containers',
@@ -58,6 +68,16 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     summary: 'keep VMs waiting, so that containers start sooner, until it is ended',
     usage: '',
     load: () => import('./commands/pool.ts'),
+  },
+  env: {
+    summary: 'print the configuration in force, and where it comes from',
+    usage: '',
+    load: () => import('./commands/env.ts'),
+  },
+  features: {
+    summary: 'print what is supported, for engines (features.md of the OCI specification)',
+    usage: '',
+    load: () => import('./commands/features.ts'),
   },
   template: {
     summary: 'list, build, prune or verify the templates that VMs are started from',

@@ -109,6 +109,8 @@ export async function createContainer(
       console,
       stdin: wantsStdin(console),
       exitFile: store.exitFile(id),
+      command: bundle.spec.process.args ?? [],
+      container: store.directory(id),
     },
     signal,
   );
@@ -170,6 +172,7 @@ async function createInGuest(
 
 function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
   const runner = request.keepsWatch ? identify(process.pid) : undefined;
+  const { resources } = spec.linux ?? {};
   return {
     version: 1,
     id: request.id,
@@ -181,6 +184,7 @@ function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
     annotations: spec.annotations ?? {},
     createdAt: new Date().toISOString(),
     owner: process.getuid!(),
+    ...(resources === undefined ? {} : { resources }),
     ...(runner === undefined ? {} : { runner }),
   } as const;
 }

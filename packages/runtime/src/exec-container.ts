@@ -6,7 +6,7 @@ import { CliError } from './errors.ts';
 import { proxyOf } from './proxy.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
 import type { ProcessSpec } from './spec.ts';
-import type { ContainerState } from './state.ts';
+import type { ContainerState, StateStore } from './state.ts';
 import { statusOf } from './status.ts';
 
 /** runc's code for an exec that failed before the process was there. */
@@ -23,6 +23,7 @@ export function checkExecable(state: ContainerState): void {
 
 /** @throws CliError, or the signal's reason; nothing is left behind then */
 export async function execInContainer(
+  store: StateStore,
   state: ContainerState,
   process: ProcessSpec,
   console: ConsolePlan,
@@ -49,6 +50,8 @@ export async function execInContainer(
       name: `exec in ${id}`,
       console,
       stdin,
+      command: process.args ?? [],
+      container: store.directory(id),
     };
     return await startShim(plan, signal).catch(async (error: unknown) => {
       // Nobody would ever read its output or wait for it.

@@ -6,6 +6,7 @@ import { CliError, ExitCode } from './errors.ts';
 import { identify, killAndWait, type ProcessIdentity } from './process-identity.ts';
 import { type ProxyPlace, starterEnvironment } from './proxy.ts';
 import { program } from './settings.ts';
+import { containerVariable } from './shims.ts';
 
 export interface ShimPlan {
   readonly proxy: ProxyPlace;
@@ -18,6 +19,10 @@ export interface ShimPlan {
   readonly stdin: boolean;
   /** Where the shim leaves how the process ended. */
   readonly exitFile?: string;
+  /** The process's own command, which ps(1) shows in place of the shim's. */
+  readonly command: readonly string[];
+  /** The container's state folder, by which its shims are found (shims.ts). */
+  readonly container: string;
 }
 
 export interface Shim {
@@ -53,6 +58,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     ...(plan.console.kind === 'pipes' ? [] : ['--terminal']),
     ...(plan.console.kind === 'socket' ? ['--console', String(consoleDescriptor)] : []),
     ...(plan.exitFile === undefined ? [] : ['--exit-file', plan.exitFile]),
+    ...['--', ...shown(plan.command)],
   ];
   const leash = plan.console.kind === 'ours' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL'] : [];
   const slave =
@@ -65,6 +71,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
       args: [...leash, file, ...args],
       env: {
         ...starterEnvironment(plan.proxy),
+        [containerVariable]: plan.container,
         CORACLE_TOKEN: Buffer.from(plan.process.token).toString('hex'),
       },
       cwd: '/',
@@ -92,6 +99,19 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     await shim.kill();
     throw error;
   }
+}
+
+/** As much of a command line as anybody looks at; a script of a megabyte would only cost memory. */
+const shownBytes = 4096;
+
+function shown(command: readonly string[]): string[] {
+  let left = shownBytes;
+  return command.flatMap((word) => {
+    if (left <= 0) return [];
+    const cut = word.slice(0, left);
+    left -= Buffer.byteLength(cut) + 1;
+    return [cut];
+  });
 }
 
 function shimOf(pid: number): Shim {

@@ -11,6 +11,7 @@ import type { Lock } from '@coracle/sys';
 import { CliError, errnoCode, messageOf } from './errors.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 import type { DriverName } from './settings.ts';
+import type { Resources } from './spec.ts';
 
 export interface ContainerState {
   readonly version: 1;
@@ -31,6 +32,8 @@ export interface ContainerState {
   readonly sandboxDirectory: string;
   readonly proxySocket: string;
   readonly driver: DriverName;
+  /** The limits in force, when there are any: of config.json, changed by `update`. */
+  readonly resources?: Resources;
   /** What the engine watches as the container's process. */
   readonly shim?: ProcessIdentity;
   /** A `coracle run` in the foreground, which removes the container when it ends. */

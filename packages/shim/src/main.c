@@ -11,6 +11,7 @@
 
 #include "shim.h"
 #include "terminal.h"
+#include "title.h"
 
 #define EXIT_USAGE 255
 
@@ -157,6 +158,8 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (options_parse(&s->options, argc, argv, error, sizeof error) < 0)
 		usage_error(&s->options, error);
+	if (title_show(&s->options, argv) < 0)
+		usage_error(&s->options, "coracle-shim: no memory for the options");
 	close_inherited(&s->options);
 	if (signals_open(&s->signals) < 0)
 		usage_error(&s->options, "coracle-shim: blocking signals failed");

@@ -98,7 +98,7 @@ int options_parse(struct options *o, int argc, char **argv, char *error, unsigne
 
 	o->ready_fd = o->console_fd = -1;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+", table, NULL)) != -1) {
 		switch (c) {
 		case SOCKET: o->socket = optarg; break;
 		case SANDBOX: o->sandbox = optarg; break;
@@ -124,8 +124,9 @@ int options_parse(struct options *o, int argc, char **argv, char *error, unsigne
 			return bad(error, size, argv[optind - 1], "is unknown or lacks its value");
 		}
 	}
-	if (optind < argc)
+	if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
 		return bad(error, size, argv[optind], "is not an option");
+	o->title = argv + optind;
 	if (!o->socket)
 		return bad(error, size, "--socket", "is missing");
 	if (!o->sandbox || !is_sandbox_id(o->sandbox))

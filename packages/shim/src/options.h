@@ -17,6 +17,7 @@ struct options {
 	const char *start_proxy; /* NULL: nobody to start it */
 	const char *exit_file;   /* NULL: none */
 	uint8_t token[16];       /* from CORACLE_TOKEN */
+	char **title;            /* after "--": what ps(1) shall show; NULL-terminated, may be empty */
 };
 
 /* 0, or -1 with a message in `error`. Takes CORACLE_TOKEN out of the environment. */

@@ -56,7 +56,7 @@ export default command({
     const interrupts = new Interrupts(`exec in container ${id}`);
     using signals = new SignalForwarder();
     const terminal = saveTerminal(console);
-    const shim = await execInContainer(state, spec, console, interrupts.signal).catch((error) => {
+    const shim = await execInContainer(store, state, spec, console, interrupts.signal).catch((error) => {
       restore(console, terminal);
       throw error;
     });
