@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-// The four tiers of docs/testing.md. `unit` runs beside the code; the others live in test/.
+// The tiers of docs/testing.md. `unit` runs beside the code; the others live in test/.
 export default defineConfig({
   test: {
     projects: [
@@ -17,6 +17,16 @@ export default defineConfig({
         test: {
           name: 'vm',
           include: ['test/vm/**/*.test.ts'],
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'clients',
+          include: ['test/clients/**/*.test.ts'],
+          globalSetup: ['test/clients/setup.ts'],
           testTimeout: 240_000,
           hookTimeout: 240_000,
           fileParallelism: false,

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setWindowSize } from '@coracle/sys';
 import { describe, expect, test } from 'vitest';
-import { AtTerminal } from '../local/runtime-place.ts';
+import { AtTerminal } from '../support/program.ts';
 import { withRunc } from './exits.ts';
 import { coracleProgram, killPid, type Place, type SharedContainer, sha256, until } from './place.ts';
 

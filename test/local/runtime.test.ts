@@ -9,8 +9,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { acceptDescriptor, PtyStream, setWindowSize } from '@coracle/sys';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type Ended, type RunOptions, run } from '../support/program.ts';
 import { until } from './local-sandbox.ts';
-import { coracle, type Ended, type RunOptions, RuntimePlace, run } from './runtime-place.ts';
+import { coracle, RuntimePlace } from './runtime-place.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: tests put wrong types into it on purpose
 type Config = any;

@@ -1,0 +1,164 @@
+/**
+ * runc is the oracle: what a test says is done once with runc and once with Coracle, side by side; what both
+ * printed, their exit codes, and what else was noted must be the same. Three forms, each row one line:
+ *
+ *   same(title, line)            a line of shell: its exit code, stdout and stderr
+ *   shared(title, start, rows)   lines of shell that need the same container, which `start` has made
+ *   looks(title, rows)           looks from inside one container, each with the options that it needs
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Ended, RunOptions } from '../support/program.ts';
+import { inside } from './world.ts';
+
+export type Runtime = 'runc' | 'coracle';
+
+/** How an engine's command line is used in lines of shell. */
+export interface EngineWords {
+  /** A run, up to what the test adds: $RUN. */
+  readonly run: (runtime: Runtime, name: string) => string;
+  /** A line that removes all whose name begins with $C. */
+  readonly cleanUp: string;
+}
+
+export interface Compared extends RunOptions {
+  /** A difference for which docs/compatibility.md has a line: what is made of a text before it is compared. */
+  readonly except?: (text: string) => string;
+}
+
+export type Line = string | ((side: Side) => Promise<unknown>);
+
+/** A line of shell in the container, and the engine's options that it wants. */
+export type Look = readonly [title: string, options: string, script: string];
+
+/** One of the two that are compared. */
+export class Side implements AsyncDisposable {
+  readonly world = inject('world');
+  readonly runtime: Runtime;
+  /** The beginning of names that no other side or test has, for containers, volumes and so on: $C. */
+  readonly name: string;
+  /** A folder of the host: $FOLDER. */
+  readonly folder: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly #engine: EngineWords;
+  #notes: unknown[] = [];
+
+  constructor(runtime: Runtime, number: number, engine: EngineWords) {
+    this.runtime = runtime;
+    this.#engine = engine;
+    this.name = `t${number}-${process.pid}-${runtime}`;
+    this.folder = join(this.world.folder, 'sides', this.name);
+    mkdirSync(this.folder, { recursive: true });
+    const run = engine.run(runtime, this.name);
+    this.env = { RUNTIME: runtime, C: this.name, FOLDER: this.folder, RUN: run };
+  }
+
+  /** Runs a line of shell where the engines are, with the functions of prelude.sh. */
+  sh(line: string, options: RunOptions = {}): Promise<Ended> {
+    return inside(this.world, line, { ...options, env: { ...this.env, ...options.env } });
+  }
+
+  /** @throws Error with what it printed when it fails; for what a test needs and does not compare */
+  async must(line: string, options: RunOptions = {}): Promise<string> {
+    const { code, stdout, stderr } = await this.sh(line, options);
+    if (code !== 0) throw new Error(`${this.runtime}: ${line} ended with ${code}: ${stderr}${stdout}`);
+    return stdout;
+  }
+
+  /** Something to be compared. */
+  note(what: unknown): void {
+    this.#notes.push(what);
+  }
+
+  /** What was noted since the last time, with this side's own names replaced. */
+  takeNotes({ except }: Compared): unknown[] {
+    const notes = JSON.stringify(this.#notes).replaceAll(this.folder, 'FOLDER').replaceAll(this.name, 'NAME');
+    this.#notes = [];
+    return JSON.parse(notes, (_, value) => (typeof value === 'string' ? (except?.(value) ?? value) : value));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.must(this.#engine.cleanUp);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+const separator = '-- next --\n';
+let pairs = 0;
+
+export function oracle(engine: EngineWords) {
+  const bothSides = () => {
+    const number = ++pairs;
+    return [new Side('runc', number, engine), new Side('coracle', number, engine)] as const;
+  };
+
+  async function compare(sides: readonly Side[], line: Line, compared: Compared): Promise<void> {
+    await Promise.all(
+      sides.map(async (side) => {
+        if (typeof line === 'string') side.note(await side.sh(line, compared));
+        else await line(side);
+      }),
+    );
+    const [runc, coracle] = sides.map((side) => side.takeNotes(compared));
+    expect(coracle).toEqual(runc);
+  }
+
+  function same(title: string, line: Line, compared: Compared = {}): void {
+    test(title, async () => {
+      const [runc, coracle] = bothSides();
+      await using _runc = runc;
+      await using _coracle = coracle;
+      await compare([runc, coracle], line, compared);
+    });
+  }
+
+  function shared(
+    title: string,
+    start: string,
+    rows: readonly (readonly [title: string, line: Line, compared?: Compared])[],
+  ): void {
+    describe(title, () => {
+      let sides: readonly Side[] = [];
+      beforeAll(async () => {
+        sides = bothSides();
+        await Promise.all(sides.map((side) => side.must(start)));
+      });
+      afterAll(async () => {
+        for (const side of sides) await side[Symbol.asyncDispose]();
+      });
+      for (const [name, line, compared = {}] of rows) test(name, () => compare(sides, line, compared));
+    });
+  }
+
+  function looks(title: string, rows: readonly Look[]): void {
+    describe(title, () => {
+      let [runc, coracle]: string[][] = [];
+      beforeAll(async () => {
+        const script = rows.map(
+          ([, , line]) => `(${line}) 2>&1; echo "ended with $?"; echo '${separator.trim()}'`,
+        );
+        const options = rows.map(([, own]) => own).join(' ');
+        [runc, coracle] = await Promise.all(
+          bothSides().map(async (side) => {
+            await using used = side;
+            used.note(
+              await used.must(`$RUN --rm ${options} $IMAGE sh -c "$SCRIPT"`, {
+                env: { SCRIPT: script.join('\n') },
+              }),
+            );
+            return (used.takeNotes({})[0] as string).split(separator);
+          }),
+        );
+      });
+      for (const [index, [name]] of rows.entries()) {
+        test(name, () => {
+          expect(runc![index]).toMatch(/ended with \d+\n$/);
+          expect(coracle![index]).toBe(runc![index]);
+        });
+      }
+    });
+  }
+
+  return { same, shared, looks };
+}

@@ -1,0 +1,16 @@
+# Functions for the lines of shell in the client tests; `inside` (world.ts) reads this first.
+
+# eventually COMMAND…: until it succeeds, for a minute at most. Its output is not shown.
+eventually() {
+  deadline=$(($(date +%s) + 60))
+  until "$@" >/dev/null 2>&1; do
+    if [ "$(date +%s)" -gt "$deadline" ]; then echo "waited a minute in vain for: $*" >&2; return 1; fi
+    sleep 0.1
+  done
+}
+
+# logged CONTAINER TEXT: until the log has a line with it.
+logged() { eventually sh -c 'docker logs "$1" 2>&1 | grep -q -- "$2"' sh "$1" "$2"; }
+
+# state CONTAINER TEMPLATE: of its state, such as {{.ExitCode}}.
+state() { docker inspect -f "{{with .State}}$2{{end}}" "$1"; }
