@@ -5,7 +5,8 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { coracle, RuntimePlace, run } from '../local/runtime-place.ts';
+import { coracle, RuntimePlace } from '../local/runtime-place.ts';
+import { run } from '../support/program.ts';
 import { until } from '../support/wait.ts';
 
 const MiB = 2 ** 20;
