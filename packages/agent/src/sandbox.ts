@@ -9,6 +9,7 @@ import { checkId, invalid } from './check.ts';
 import { Container, type ContainerContext } from './container.ts';
 import { type GuestConfig, guestConfig } from './guest-config.ts';
 import { log, reasonOf } from './log.ts';
+import { type PmemDevice, readPmemDevice, restorePmemDevice } from './pmem-device.ts';
 import type { Process } from './process.ts';
 import { Shares } from './shares.ts';
 
@@ -18,6 +19,7 @@ export class Sandbox {
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
   #ending = false;
+  #rootDevice: PmemDevice | undefined;
 
   constructor(context: ContainerContext) {
     this.#context = context;
@@ -38,7 +40,10 @@ export class Sandbox {
         if (request.entropy.length > 0) reseedRandom(request.entropy);
         if (request.hostTimeNs > 0n) this.setClock(request.hostTimeNs);
         if (request.hostname !== '') setHostname(request.hostname);
-        if (request.findDevices) writeFileSync('/sys/bus/pci/rescan', '1');
+        if (request.findDevices) {
+          restorePmemDevice(this.#rootDevice);
+          writeFileSync('/sys/bus/pci/rescan', '1');
+        }
       }
       for (const share of request.shares) this.#shares.add(share);
     } catch (error) {
@@ -46,6 +51,11 @@ export class Sandbox {
       throw error;
     }
     this.#id = request.sandboxId;
+  }
+
+  /** The VM is about to be saved: what is not saved with it is kept here. */
+  rememberDevices(): void {
+    this.#rootDevice = readPmemDevice();
   }
 
   /** For a container before there is a sandbox: see template.ts. */
