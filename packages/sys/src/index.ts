@@ -83,7 +83,7 @@ export {
 } from './socket.ts';
 export { type SpawnOptions, spawn } from './spawn.ts';
 export { shutdownSocket, takeDescriptor } from './steal.ts';
-export { openStream, type StreamOptions } from './stream.ts';
+export { descriptorOf, openStream, type StreamOptions } from './stream.ts';
 export { openTap } from './tap.ts';
 export { checkVhostVsock, isGuestCidFree, VHOST_VSOCK_DEVICE } from './vhost.ts';
 export {

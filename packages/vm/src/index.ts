@@ -24,6 +24,7 @@ export { findQemu, findVirtiofsd, type HostPrograms } from './host.ts';
 export { findOwned, isAlive, type ProcessIdentity } from './identity.ts';
 export { openImage, type VmImage } from './image.ts';
 export { createLocalDriver, type LocalDriverOptions } from './local.ts';
+export { type Nic, type NicSpec, Nics } from './nics.ts';
 export { cacheDirectory, probeKvm } from './probe.ts';
 export { createQemuDriver, type QemuDriver, type QemuDriverOptions, type TemplateSpec } from './qemu.ts';
 export { Qmp, type QmpConnectOptions, type QmpEvent, type QmpStatus } from './qmp.ts';
