@@ -146,7 +146,8 @@ export function pluggedShares({
   paths,
 }: Pick<QemuOptions, 'spec' | 'shareTransport' | 'paths'>): Plugged[] {
   return spec.shares.map(({ tag }, slot) => ({
-    device: { ...shareDevice(tag, shareTransport), bus: slotName(slot) },
+    // With an id, so that whoever looks for a free slot finds it (nics.ts).
+    device: { ...shareDevice(tag, shareTransport), id: `share-${tag}`, bus: slotName(slot) },
     socket:
       shareTransport === '9p' ? undefined : { id: `fs-${tag}`, path: checkSocketPath(paths.fsSocket(tag)) },
   }));
