@@ -105,6 +105,10 @@ export function agentHandlers({
       await sandbox.removeContainer(containerId, force);
       return {};
     },
+    async updateNetwork(request) {
+      await sandbox.updateNetwork(request);
+      return {};
+    },
     async setClock({ hostTimeNs }) {
       sandbox.setClock(hostTimeNs);
       return {};

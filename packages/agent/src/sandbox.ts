@@ -3,12 +3,14 @@ import { writeFileSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reseedRandom, setHostname, setRealTime, sync } from '@coracle/sys';
-import type { CreateContainerRequest, CreateSandboxRequest } from '@coracle/wire';
+import type { CreateContainerRequest, CreateSandboxRequest, UpdateNetworkRequest } from '@coracle/wire';
 import { RpcError } from '@coracle/wire';
 import { checkId, invalid } from './check.ts';
 import { Container, type ContainerContext } from './container.ts';
 import { type GuestConfig, guestConfig } from './guest-config.ts';
 import { log, reasonOf } from './log.ts';
+import { Network } from './network/network.ts';
+import { lookForDevices } from './network/wait-for-links.ts';
 import { type PmemDevice, readPmemDevice, restorePmemDevice } from './pmem-device.ts';
 import type { Process } from './process.ts';
 import { Shares } from './shares.ts';
@@ -16,6 +18,7 @@ import { Shares } from './shares.ts';
 export class Sandbox {
   readonly #context: ContainerContext;
   readonly #shares: Shares;
+  readonly #network = new Network();
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
   #ending = false;
@@ -42,7 +45,7 @@ export class Sandbox {
         if (request.hostname !== '') setHostname(request.hostname);
         if (request.findDevices) {
           restorePmemDevice(this.#rootDevice);
-          writeFileSync('/sys/bus/pci/rescan', '1');
+          lookForDevices();
         }
       }
       for (const share of request.shares) this.#shares.add(share);
@@ -61,6 +64,13 @@ export class Sandbox {
   /** For a container before there is a sandbox: see template.ts. */
   lendShare(tag: string, root: string): Disposable {
     return this.#shares.lend(tag, root);
+  }
+
+  /** @throws RpcError */
+  async updateNetwork(request: UpdateNetworkRequest): Promise<void> {
+    if (this.#context.local)
+      throw new RpcError('failed_precondition', "without a VM the network is the host's, and stays as it is");
+    await this.#network.update(request);
   }
 
   /** Nothing without a VM: the clock is the host's own then. */

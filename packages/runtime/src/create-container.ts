@@ -2,7 +2,7 @@
  * Making a container: everything wrong with the bundle is found before anything is started; the proxy starts
  * while the VM boots; whatever fails or interrupts, at any step, undoes the steps before it.
  *
- *     bundle ─► id and lock ─┬► VM ────┬► agent ─► container ─► shim ─► pid file
+ *     bundle ─► id and lock ─┬► VM ────┬► agent ─► container ─► shim ─► hooks ─► network ─► pid file
  *                            └► proxy ─┘
  */
 import { rmSync } from 'node:fs';
@@ -15,7 +15,10 @@ import { type Bundle, readBundle } from './bundle.ts';
 import type { Context } from './command.ts';
 import { type ConsolePlan, planConsole } from './console.ts';
 import { restore, saveTerminal } from './foreground.ts';
+import { checkHooks, runHooks, runHooksAnyway } from './hooks.ts';
 import { checkContainerId } from './ids.ts';
+import { planNamespace } from './network/namespace.ts';
+import { releaseNetwork, syncNetwork } from './network/sync-network.ts';
 import { writePidFile } from './pid-file.ts';
 import { identify } from './process-identity.ts';
 import { Progress } from './progress.ts';
@@ -41,6 +44,7 @@ export interface CreateRequest {
 /** Disposing of it removes the container again, unless `keep` was called. */
 export interface Created extends AsyncDisposable {
   readonly state: ContainerState;
+  readonly sandbox: Sandbox;
   readonly container: Container;
   readonly shim: Shim;
   readonly console: ConsolePlan;
@@ -59,6 +63,8 @@ export async function createContainer(
   const id = checkContainerId(request.id);
   const bundle = readBundle(request.bundle);
   checkRunDirectory(settings.runDirectory);
+  checkHooks(bundle.spec.hooks);
+  const network = planNamespace(bundle.spec, settings.driver);
   const console = planConsole(bundle.spec.process, request);
   const terminal = saveTerminal(console);
   const sandboxId = sandboxIdOf(store.root, id);
@@ -74,8 +80,14 @@ export async function createContainer(
     sandboxDirectory: directory,
     proxySocket: proxy.socketPath,
     driver: settings.driver,
+    network,
   };
   store.write(creating);
+  let hooksBegun = false;
+  undo.defer(async () => {
+    if (hooksBegun) await runHooksAnyway('poststop', creating.hooks, creating, 'stopped', log);
+  });
+  undo.defer(() => releaseNetwork(store, creating, log));
 
   using progress = new Progress('starting the virtual machine');
   undo.defer(() => removeSandbox(directory));
@@ -108,6 +120,7 @@ export async function createContainer(
       name: `container ${id}`,
       console,
       stdin: wantsStdin(console),
+      network,
       exitFile: store.exitFile(id),
       command: bundle.spec.process.args ?? [],
       container: store.directory(id),
@@ -115,7 +128,13 @@ export async function createContainer(
     signal,
   );
   undo.defer(() => shim.kill());
-  const state: ContainerState = { ...creating, phase: 'created', shim: shim.identity };
+  const withShim: ContainerState = { ...creating, shim: shim.identity };
+  store.write(withShim);
+  hooksBegun = true;
+  for (const kind of ['prestart', 'createRuntime'] as const)
+    await runHooks(kind, bundle.spec.hooks, withShim, 'creating', signal);
+  await syncNetwork(store, withShim, async () => sandbox);
+  const state: ContainerState = { ...withShim, phase: 'created' };
   store.write(state);
   if (request.pidFile !== undefined) {
     const pidFile = resolve(request.pidFile);
@@ -124,12 +143,12 @@ export async function createContainer(
   }
   signal.throwIfAborted();
   if (missing !== undefined && settings.template === 'auto') startTemplateMaker(settings, missing);
-  return keepable({ state, container, shim, console, terminal }, { lock, sandbox, undo: undo.move() });
+  return keepable({ state, sandbox, container, shim, console, terminal }, { lock, undo: undo.move() });
 }
 
 function keepable(
-  made: Pick<Created, 'state' | 'container' | 'shim' | 'console' | 'terminal'>,
-  { lock, sandbox, undo }: { lock: Lock; sandbox: Sandbox; undo: AsyncDisposableStack },
+  made: Omit<Created, 'keep' | typeof Symbol.asyncDispose>,
+  { lock, undo }: { lock: Lock; undo: AsyncDisposableStack },
 ): Created {
   let kept = false;
   return {
@@ -137,7 +156,7 @@ function keepable(
     keep() {
       kept = true;
       lock.release();
-      sandbox.close();
+      made.sandbox.close();
     },
     async [Symbol.asyncDispose]() {
       if (!kept) await undo.disposeAsync();
@@ -171,6 +190,8 @@ async function createInGuest(
 }
 
 function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
+  const { poststart, poststop } = spec.hooks ?? {};
+  const hooks = { ...(poststart ? { poststart } : {}), ...(poststop ? { poststop } : {}) };
   const runner = request.keepsWatch ? identify(process.pid) : undefined;
   const { resources } = spec.linux ?? {};
   return {
@@ -185,16 +206,7 @@ function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
     createdAt: new Date().toISOString(),
     owner: process.getuid!(),
     ...(resources === undefined ? {} : { resources }),
+    ...(Object.keys(hooks).length === 0 ? {} : { hooks }),
     ...(runner === undefined ? {} : { runner }),
   } as const;
-}
-
-/** Lets the process of a created container go. @throws CliError, or the signal's reason */
-export async function startContainer(container: Container, signal?: AbortSignal): Promise<void> {
-  try {
-    await container.start(signal === undefined ? {} : { signal });
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw startError(error, `cannot start container ${container.id}`);
-  }
 }

@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoCode } from './errors.ts';
+import type { Log } from './log.ts';
 import { isAlive } from './process-identity.ts';
 import { sandboxesFolder } from './proxy.ts';
 import { removeContainer } from './remove-container.ts';
@@ -17,10 +18,10 @@ import { statusOf } from './status.ts';
 const ownerlessAgeMs = 60_000;
 
 /** @returns what was removed, in words */
-export async function collectGarbage(store: StateStore, runDirectory: string): Promise<string[]> {
+export async function collectGarbage(store: StateStore, runDirectory: string, log: Log): Promise<string[]> {
   const removed: string[] = [];
   for (const id of store.ids()) {
-    const why = await removeIfAbandoned(store, id);
+    const why = await removeIfAbandoned(store, id, log);
     if (why !== undefined) removed.push(`container ${id}: ${why}`);
   }
   const sandboxes = sandboxesFolder(runDirectory);
@@ -36,7 +37,7 @@ export async function collectGarbage(store: StateStore, runDirectory: string): P
   return removed;
 }
 
-async function removeIfAbandoned(store: StateStore, id: string): Promise<string | undefined> {
+async function removeIfAbandoned(store: StateStore, id: string, log: Log): Promise<string | undefined> {
   using lock = await store.tryLock(id);
   // Whoever holds it is at work.
   if (lock === undefined) return undefined;
@@ -47,7 +48,7 @@ async function removeIfAbandoned(store: StateStore, id: string): Promise<string 
       : state.runner !== undefined && !isAlive(state.runner) && statusOf(state) === 'stopped'
         ? 'the coracle run that would have removed it was killed'
         : undefined;
-  if (why !== undefined) await removeContainer(store, id);
+  if (why !== undefined) await removeContainer(store, id, log);
   return why;
 }
 

@@ -3,6 +3,7 @@ import { existsSync, fstatSync } from 'node:fs';
 import { bytesReadable, close, openStream, pipe2, spawn, waitForExit, waitPid } from '@coracle/sys';
 import { type ConsolePlan, sendConsole } from './console.ts';
 import { CliError, ExitCode } from './errors.ts';
+import { type NetworkNamespace, startIn } from './network/namespace.ts';
 import { identify, killAndWait, type ProcessIdentity } from './process-identity.ts';
 import { type ProxyPlace, starterEnvironment } from './proxy.ts';
 import { program } from './settings.ts';
@@ -17,6 +18,8 @@ export interface ShimPlan {
   readonly name: string;
   readonly console: ConsolePlan;
   readonly stdin: boolean;
+  /** Where it lives; ours unless given. */
+  readonly network?: NetworkNamespace;
   /** Where the shim leaves how the process ended. */
   readonly exitFile?: string;
   /** The process's own command, which ps(1) shows in place of the shim's. */
@@ -66,24 +69,26 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
   const ready = pipe2({ nonblockingRead: true });
   let pid: number;
   try {
-    pid = spawn({
-      file: leash[0] ?? file,
-      args: [...leash, file, ...args],
-      env: {
-        ...starterEnvironment(plan.proxy),
-        [containerVariable]: plan.container,
-        CORACLE_TOKEN: Buffer.from(plan.process.token).toString('hex'),
-      },
-      cwd: '/',
-      descriptors: {
-        0: 0,
-        1: 1,
-        2: 2,
-        [readyDescriptor]: ready.write,
-        ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
-      },
-      newSession: true,
-    });
+    pid = startIn(plan.network ?? { kind: 'host' }, () =>
+      spawn({
+        file: leash[0] ?? file,
+        args: [...leash, file, ...args],
+        env: {
+          ...starterEnvironment(plan.proxy),
+          [containerVariable]: plan.container,
+          CORACLE_TOKEN: Buffer.from(plan.process.token).toString('hex'),
+        },
+        cwd: '/',
+        descriptors: {
+          0: 0,
+          1: 1,
+          2: 2,
+          [readyDescriptor]: ready.write,
+          ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
+        },
+        newSession: true,
+      }),
+    );
   } catch (error) {
     close(ready.read);
     throw error;

@@ -24,6 +24,26 @@ export interface MountSpec {
   readonly options?: readonly string[];
 }
 
+/** config.md, "POSIX-platform Hooks". Go writes an absent list as null. */
+export interface HookSpec {
+  readonly path: string;
+  /** The program's own name first. */
+  readonly args?: readonly string[] | null;
+  readonly env?: readonly string[] | null;
+  /** Seconds. */
+  readonly timeout?: number | null;
+}
+
+export type Hooks = {
+  readonly [K in
+    | 'prestart'
+    | 'createRuntime'
+    | 'createContainer'
+    | 'startContainer'
+    | 'poststart'
+    | 'poststop']?: readonly HookSpec[] | null;
+};
+
 export interface Spec {
   readonly ociVersion: string;
   readonly process: ProcessSpec;
@@ -31,8 +51,10 @@ export interface Spec {
   readonly hostname?: string;
   readonly mounts?: readonly MountSpec[];
   readonly annotations?: Readonly<Record<string, string>>;
+  readonly hooks?: Hooks | null;
   readonly linux?: {
     readonly cgroupsPath?: string;
+    readonly namespaces?: readonly { readonly type: string; readonly path?: string }[];
     readonly resources?: Resources;
   };
 }

@@ -1,4 +1,5 @@
 /** The contract of a driver: something that starts a virtual machine and can find it again. */
+import type { Nics } from './nics.ts';
 import type { ShareBind } from './share.ts';
 
 export interface VmDriver {
@@ -74,6 +75,8 @@ export interface Vm {
    * that is the agent's request DestroySandbox.
    */
   stop(options?: { readonly force?: boolean }): Promise<void>;
+  /** Its network interfaces, which can be plugged and unplugged while it runs. Dispose of it: it holds QEMU's monitor. */
+  nics(signal?: AbortSignal): Promise<Nics>;
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Resolves when the VM's process is gone, however it ended. May be called often and late. */

@@ -24,6 +24,7 @@ export { findQemu, findVirtiofsd, type HostPrograms } from './host.ts';
 export { findOwned, isAlive, type ProcessIdentity } from './identity.ts';
 export { openImage, type VmImage } from './image.ts';
 export { createLocalDriver, type LocalDriverOptions } from './local.ts';
+export { type Nic, type NicSpec, Nics } from './nics.ts';
 export { readyIn } from './pool/claim.ts';
 export { clearPool, type PoolOptions, type PoolState, VmPool } from './pool/pool.ts';
 export { cacheDirectory, probeKvm } from './probe.ts';

@@ -7,6 +7,7 @@ import type { Vm, VmExit, VmStatus } from './driver.ts';
 import { VmError } from './errors.ts';
 import { endProcesses, findOwned, isAlive, waitGone } from './identity.ts';
 import { localContainers } from './local-containers.ts';
+import { Nics } from './nics.ts';
 import { claimedFolder } from './pool/claim.ts';
 import { Qmp } from './qmp.ts';
 import { readRecord, removeUnfinishedRecords, type VmRecord, writeRecord } from './record.ts';
@@ -33,12 +34,15 @@ export function openVm(directory: string): Vm {
 export function vmFromRecord(directory: string, record: VmRecord, child?: ChildProcess): Vm {
   const paths = vmPaths(directory);
   const { main, helpers, driver, accel, template } = record;
-  const needQmp = async <T>(what: string, use: (qmp: Qmp) => Promise<T>): Promise<T> => {
+  const connect = async (what: string, signal?: AbortSignal): Promise<Qmp> => {
     if (driver !== 'qemu') throw new VmError('bad-spec', `the ${driver} driver has no VM to ${what}`);
     if (main === undefined || !isAlive(main)) {
       throw new VmError('not-started', `cannot ${what} the VM in ${directory}: it is not running`);
     }
-    using qmp = await Qmp.connect(paths.qmp);
+    return await Qmp.connect(paths.qmp, { signal });
+  };
+  const needQmp = async <T>(what: string, use: (qmp: Qmp) => Promise<T>): Promise<T> => {
+    using qmp = await connect(what);
     return await use(qmp);
   };
   return {
@@ -64,6 +68,7 @@ export function vmFromRecord(directory: string, record: VmRecord, child?: ChildP
       }
     },
     stop: ({ force = false } = {}) => stopVm(directory, force),
+    nics: async (signal) => new Nics(await connect('change the networks of', signal)),
     pause: () => needQmp('pause', async (qmp) => void (await qmp.stop())),
     resume: () => needQmp('resume', async (qmp) => void (await qmp.cont())),
     async waitExit({ signal } = {}): Promise<VmExit> {

@@ -308,6 +308,71 @@ export interface RemoveContainerRequest {
 export interface RemoveContainerResponse {
 }
 
+/** The network of a namespace of the host, as rtnetlink(7) tells it. Addresses are text, as inet_ntop(3) writes them. */
+export interface UpdateNetworkRequest {
+  interfaces: NetworkInterface[];
+  /** Of the main table, without those that the kernel makes from addresses. */
+  routes: Route[];
+  /** Permanent ones only. */
+  neighbours: Neighbour[];
+}
+
+export interface UpdateNetworkResponse {
+}
+
+export interface NetworkInterface {
+  /** How the guest finds it: "02:42:ac:11:00:02". */
+  mac: string;
+  /** What it is called in the guest from then on. */
+  name: string;
+  /** Bytes. */
+  mtu: number;
+  up: boolean;
+  addresses: InterfaceAddress[];
+  /** It has no IPv6 at all, not even an address of its own link. */
+  disableIpv6: boolean;
+}
+
+export interface InterfaceAddress {
+  address: string;
+  prefixLength: number;
+  /** Of a point-to-point connection; else empty. */
+  peer: string;
+  /** Empty: none. */
+  broadcast: string;
+  /** RT_SCOPE_* of linux/rtnetlink.h. */
+  scope: number;
+  /** The kernel makes no route to its network. */
+  noPrefixRoute: boolean;
+}
+
+export interface Route {
+  /** "0.0.0.0" or "::" with the length 0: the default route. */
+  destination: string;
+  prefixLength: number;
+  /** The name of one of the interfaces; empty where packets go nowhere. */
+  interface: string;
+  /** Of either family; empty: none. */
+  gateway: string;
+  /** Empty: none. */
+  source: string;
+  priority: number;
+  /** RT_SCOPE_*, RTN_* and RTPROT_* of linux/rtnetlink.h. */
+  scope: number;
+  type: number;
+  protocol: number;
+  onLink: boolean;
+  /** 0: the interface's. */
+  mtu: number;
+}
+
+export interface Neighbour {
+  /** The name of one of the interfaces. */
+  interface: string;
+  address: string;
+  mac: string;
+}
+
 export interface SetClockRequest {
   /** Wall clock of the host, nanoseconds since the epoch. */
   hostTimeNs: bigint;
@@ -3595,6 +3660,624 @@ export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
   },
 };
 
+function createBaseUpdateNetworkRequest(): UpdateNetworkRequest {
+  return { interfaces: [], routes: [], neighbours: [] };
+}
+
+export const UpdateNetworkRequest: MessageFns<UpdateNetworkRequest> = {
+  encode(message: UpdateNetworkRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.interfaces) {
+      NetworkInterface.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.routes) {
+      Route.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.neighbours) {
+      Neighbour.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateNetworkRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateNetworkRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.interfaces.push(NetworkInterface.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.routes.push(Route.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.neighbours.push(Neighbour.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateNetworkRequest>): UpdateNetworkRequest {
+    return UpdateNetworkRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UpdateNetworkRequest>): UpdateNetworkRequest {
+    const message = createBaseUpdateNetworkRequest();
+    message.interfaces = object.interfaces?.map((e) => NetworkInterface.fromPartial(e)) || [];
+    message.routes = object.routes?.map((e) => Route.fromPartial(e)) || [];
+    message.neighbours = object.neighbours?.map((e) => Neighbour.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseUpdateNetworkResponse(): UpdateNetworkResponse {
+  return {};
+}
+
+export const UpdateNetworkResponse: MessageFns<UpdateNetworkResponse> = {
+  encode(_: UpdateNetworkResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateNetworkResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateNetworkResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateNetworkResponse>): UpdateNetworkResponse {
+    return UpdateNetworkResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<UpdateNetworkResponse>): UpdateNetworkResponse {
+    const message = createBaseUpdateNetworkResponse();
+    return message;
+  },
+};
+
+function createBaseNetworkInterface(): NetworkInterface {
+  return { mac: "", name: "", mtu: 0, up: false, addresses: [], disableIpv6: false };
+}
+
+export const NetworkInterface: MessageFns<NetworkInterface> = {
+  encode(message: NetworkInterface, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.mac !== "") {
+      writer.uint32(10).string(message.mac);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.mtu !== 0) {
+      writer.uint32(24).uint32(message.mtu);
+    }
+    if (message.up !== false) {
+      writer.uint32(32).bool(message.up);
+    }
+    for (const v of message.addresses) {
+      InterfaceAddress.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.disableIpv6 !== false) {
+      writer.uint32(48).bool(message.disableIpv6);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NetworkInterface {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNetworkInterface();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mac = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.mtu = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.up = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.addresses.push(InterfaceAddress.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.disableIpv6 = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NetworkInterface>): NetworkInterface {
+    return NetworkInterface.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NetworkInterface>): NetworkInterface {
+    const message = createBaseNetworkInterface();
+    message.mac = object.mac ?? "";
+    message.name = object.name ?? "";
+    message.mtu = object.mtu ?? 0;
+    message.up = object.up ?? false;
+    message.addresses = object.addresses?.map((e) => InterfaceAddress.fromPartial(e)) || [];
+    message.disableIpv6 = object.disableIpv6 ?? false;
+    return message;
+  },
+};
+
+function createBaseInterfaceAddress(): InterfaceAddress {
+  return { address: "", prefixLength: 0, peer: "", broadcast: "", scope: 0, noPrefixRoute: false };
+}
+
+export const InterfaceAddress: MessageFns<InterfaceAddress> = {
+  encode(message: InterfaceAddress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.address !== "") {
+      writer.uint32(10).string(message.address);
+    }
+    if (message.prefixLength !== 0) {
+      writer.uint32(16).uint32(message.prefixLength);
+    }
+    if (message.peer !== "") {
+      writer.uint32(26).string(message.peer);
+    }
+    if (message.broadcast !== "") {
+      writer.uint32(34).string(message.broadcast);
+    }
+    if (message.scope !== 0) {
+      writer.uint32(40).uint32(message.scope);
+    }
+    if (message.noPrefixRoute !== false) {
+      writer.uint32(48).bool(message.noPrefixRoute);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InterfaceAddress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInterfaceAddress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.prefixLength = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.peer = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.broadcast = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.scope = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.noPrefixRoute = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<InterfaceAddress>): InterfaceAddress {
+    return InterfaceAddress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<InterfaceAddress>): InterfaceAddress {
+    const message = createBaseInterfaceAddress();
+    message.address = object.address ?? "";
+    message.prefixLength = object.prefixLength ?? 0;
+    message.peer = object.peer ?? "";
+    message.broadcast = object.broadcast ?? "";
+    message.scope = object.scope ?? 0;
+    message.noPrefixRoute = object.noPrefixRoute ?? false;
+    return message;
+  },
+};
+
+function createBaseRoute(): Route {
+  return {
+    destination: "",
+    prefixLength: 0,
+    interface: "",
+    gateway: "",
+    source: "",
+    priority: 0,
+    scope: 0,
+    type: 0,
+    protocol: 0,
+    onLink: false,
+    mtu: 0,
+  };
+}
+
+export const Route: MessageFns<Route> = {
+  encode(message: Route, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.destination !== "") {
+      writer.uint32(10).string(message.destination);
+    }
+    if (message.prefixLength !== 0) {
+      writer.uint32(16).uint32(message.prefixLength);
+    }
+    if (message.interface !== "") {
+      writer.uint32(26).string(message.interface);
+    }
+    if (message.gateway !== "") {
+      writer.uint32(34).string(message.gateway);
+    }
+    if (message.source !== "") {
+      writer.uint32(42).string(message.source);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(48).uint32(message.priority);
+    }
+    if (message.scope !== 0) {
+      writer.uint32(56).uint32(message.scope);
+    }
+    if (message.type !== 0) {
+      writer.uint32(64).uint32(message.type);
+    }
+    if (message.protocol !== 0) {
+      writer.uint32(72).uint32(message.protocol);
+    }
+    if (message.onLink !== false) {
+      writer.uint32(80).bool(message.onLink);
+    }
+    if (message.mtu !== 0) {
+      writer.uint32(88).uint32(message.mtu);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Route {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRoute();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.destination = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.prefixLength = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.interface = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.gateway = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.priority = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.scope = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.type = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.onLink = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.mtu = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Route>): Route {
+    return Route.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Route>): Route {
+    const message = createBaseRoute();
+    message.destination = object.destination ?? "";
+    message.prefixLength = object.prefixLength ?? 0;
+    message.interface = object.interface ?? "";
+    message.gateway = object.gateway ?? "";
+    message.source = object.source ?? "";
+    message.priority = object.priority ?? 0;
+    message.scope = object.scope ?? 0;
+    message.type = object.type ?? 0;
+    message.protocol = object.protocol ?? 0;
+    message.onLink = object.onLink ?? false;
+    message.mtu = object.mtu ?? 0;
+    return message;
+  },
+};
+
+function createBaseNeighbour(): Neighbour {
+  return { interface: "", address: "", mac: "" };
+}
+
+export const Neighbour: MessageFns<Neighbour> = {
+  encode(message: Neighbour, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.interface !== "") {
+      writer.uint32(10).string(message.interface);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    if (message.mac !== "") {
+      writer.uint32(26).string(message.mac);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Neighbour {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNeighbour();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.interface = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.mac = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Neighbour>): Neighbour {
+    return Neighbour.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Neighbour>): Neighbour {
+    const message = createBaseNeighbour();
+    message.interface = object.interface ?? "";
+    message.address = object.address ?? "";
+    message.mac = object.mac ?? "";
+    return message;
+  },
+};
+
 function createBaseSetClockRequest(): SetClockRequest {
   return { hostTimeNs: 0n };
 }
@@ -3911,6 +4594,18 @@ export const AgentServiceDefinition = {
       requestType: RemoveContainerRequest as typeof RemoveContainerRequest,
       requestStream: false,
       responseType: RemoveContainerResponse as typeof RemoveContainerResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Makes the VM's network what the request says, and nothing else: what an earlier one has set and this one does not name is
+     * taken back. May be repeated. Waits for interfaces that have just been plugged in.
+     */
+    updateNetwork: {
+      name: "UpdateNetwork",
+      requestType: UpdateNetworkRequest as typeof UpdateNetworkRequest,
+      requestStream: false,
+      responseType: UpdateNetworkResponse as typeof UpdateNetworkResponse,
       responseStream: false,
       options: {},
     },
