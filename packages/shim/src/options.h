@@ -16,6 +16,8 @@ struct options {
 	int console_fd;          /* -1: none */
 	const char *start_proxy; /* NULL: nobody to start it */
 	const char *exit_file;   /* NULL: none */
+	int home_fd;             /* the network namespace for programs that we start; -1: our own */
+	char **on_network;       /* what to run when the network of our namespace has changed; NULL: nothing */
 	uint8_t token[16];       /* from CORACLE_TOKEN */
 };
 
