@@ -3,6 +3,8 @@ import type { Command } from './command.ts';
 
 export interface CommandEntry {
   readonly summary: string;
+  /** Called by our own programs; not among the commands of the usage text. */
+  readonly hidden?: true;
   /** What follows `coracle <name> [flags]`. */
   readonly usage: string;
   load(): Promise<{ readonly default: Command }>;
@@ -85,5 +87,11 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     load: () => import('./commands/template.ts'),
   },
   gc: { summary: 'remove what crashes have left behind', usage: '', load: () => import('./commands/gc.ts') },
+  'sync-network': {
+    summary: "give a container's virtual machine the network that its namespace has by now",
+    usage: 'ID',
+    hidden: true,
+    load: () => import('./commands/sync-network.ts'),
+  },
   version: { summary: 'print the version', usage: '', load: () => import('./commands/version.ts') },
 };

@@ -18,7 +18,7 @@ import { restore, saveTerminal } from './foreground.ts';
 import { checkHooks, runHooks, runHooksAnyway } from './hooks.ts';
 import { checkContainerId } from './ids.ts';
 import { planNamespace } from './network/namespace.ts';
-import { releaseNetwork, syncNetwork } from './network/sync-network.ts';
+import { releaseNetwork, syncCommand, syncNetwork } from './network/sync-network.ts';
 import { writePidFile } from './pid-file.ts';
 import { identify } from './process-identity.ts';
 import { Progress } from './progress.ts';
@@ -121,6 +121,7 @@ export async function createContainer(
       console,
       stdin: wantsStdin(console),
       network,
+      ...(settings.driver === 'local' ? {} : { onNetworkChange: syncCommand(store, id) }),
       exitFile: store.exitFile(id),
       command: bundle.spec.process.args ?? [],
       container: store.directory(id),

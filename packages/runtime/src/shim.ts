@@ -1,5 +1,5 @@
 /** Starting coracle-shim (packages/shim), which stands for one process of a container on the host. */
-import { existsSync, fstatSync } from 'node:fs';
+import { existsSync, fstatSync, openSync } from 'node:fs';
 import { bytesReadable, close, openStream, pipe2, spawn, waitForExit, waitPid } from '@coracle/sys';
 import { type ConsolePlan, sendConsole } from './console.ts';
 import { CliError, ExitCode } from './errors.ts';
@@ -20,6 +20,8 @@ export interface ShimPlan {
   readonly stdin: boolean;
   /** Where it lives; ours unless given. */
   readonly network?: NetworkNamespace;
+  /** A command that the shim runs when something has changed in that namespace. */
+  readonly onNetworkChange?: readonly string[];
   /** Where the shim leaves how the process ended. */
   readonly exitFile?: string;
   /** The process's own command, which ps(1) shows in place of the shim's. */
@@ -37,6 +39,7 @@ export interface Shim {
 
 const readyDescriptor = 3;
 const consoleDescriptor = 4;
+const homeDescriptor = 5;
 /** In util-linux, which is essential on Debian. */
 const setpriv = '/usr/bin/setpriv';
 
@@ -61,12 +64,16 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     ...(plan.console.kind === 'pipes' ? [] : ['--terminal']),
     ...(plan.console.kind === 'socket' ? ['--console', String(consoleDescriptor)] : []),
     ...(plan.exitFile === undefined ? [] : ['--exit-file', plan.exitFile]),
+    // What it starts lives on in our own network namespace: it would keep the container's from ending.
+    ...['--home-network', String(homeDescriptor)],
+    ...(plan.onNetworkChange ?? []).flatMap((word) => ['--on-network', word]),
     ...['--', ...shown(plan.command)],
   ];
   const leash = plan.console.kind === 'ours' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL'] : [];
   const slave =
     plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
   const ready = pipe2({ nonblockingRead: true });
+  const home = openSync('/proc/thread-self/ns/net', 'r');
   let pid: number;
   try {
     pid = startIn(plan.network ?? { kind: 'host' }, () =>
@@ -84,6 +91,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
           1: 1,
           2: 2,
           [readyDescriptor]: ready.write,
+          [homeDescriptor]: home,
           ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
         },
         newSession: true,
@@ -94,6 +102,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     throw error;
   } finally {
     close(ready.write);
+    close(home);
     if (slave !== undefined) close(slave);
   }
   const shim = shimOf(pid);

@@ -5,6 +5,7 @@
  *     lock           flock(2), held by whoever changes the container; dropped by the kernel when the holder dies
  *     exit.json      written by the shim when the container's process has ended
  *     network.json   what was done to its network namespace (network/record.ts)
+ *     network.log    why its changes could not be followed
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -469,13 +469,15 @@ static void test_title(void)
 {
 	char memory[] = "shim\0--socket\0a.sock\0--\0sleep\0001000";
 	char *argv[] = { memory, memory + 5, memory + 14, memory + 21, memory + 24, memory + 30, NULL };
-	struct options o = { .socket = memory + 14, .title = argv + 4 };
+	struct options o = { .socket = memory + 14, .on_network = { memory + 14 }, .title = argv + 4 };
 	static const char wanted[sizeof memory] = "sleep\0001000";
 
 	where = "title";
 	CHECK(title_show(&o, argv) == 0);
 	CHECK(memcmp(memory, wanted, sizeof memory) == 0);
 	CHECK(strcmp(o.socket, "a.sock") == 0);
+	CHECK(strcmp(o.on_network[0], "a.sock") == 0 && !o.on_network[1]);
+	free(o.on_network[0]);
 	free((char *)(uintptr_t)o.socket);
 	o = (struct options){ .title = argv + 6 };
 	CHECK(title_show(&o, argv) == 0 && strcmp(memory, "sleep") == 0);

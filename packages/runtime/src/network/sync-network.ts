@@ -3,12 +3,14 @@
  * is told the rest. Idempotent, and quick when there is nothing to do: it is called after the hooks of `create`, before the
  * process is let go, and whenever the namespace has changed (docs/networking.md).
  */
+import { join } from 'node:path';
 import type { Sandbox } from '@coracle/client';
 import { close, hasCode, inNetworkNamespace } from '@coracle/sys';
 import type { Nics } from '@coracle/vm';
 import { CliError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { isAlive } from '../process-identity.ts';
+import { program } from '../settings.ts';
 import type { ContainerState, StateStore } from '../state.ts';
 import { isSameNamespace } from './namespace.ts';
 import { type NamespaceNetwork, readNetwork, tapName } from './read-network.ts';
@@ -45,6 +47,12 @@ export async function syncNetwork(
   await sandbox.updateNetwork(found.network);
   const indexes = found.links.map(({ index }) => index);
   writeNetworkRecord(path, { version: 1, redirected: indexes, told: found.network });
+}
+
+/** The command that does the same from outside. What goes wrong is in the container's state folder, in network.log. */
+export function syncCommand(store: StateStore, id: string): string[] {
+  const log = join(store.directory(id), 'network.log');
+  return [program('coracle'), '--root', store.root, '--log', log, 'sync-network', id];
 }
 
 async function plugAll(nics: Nics, namespace: string, { links, taps }: NamespaceNetwork): Promise<void> {
