@@ -12,6 +12,7 @@ import type { Lock, SavedTerminal } from '@coracle/sys';
 import type { VmSize } from '@coracle/vm';
 import { startError } from './agent.ts';
 import { type Bundle, readBundle } from './bundle.ts';
+import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { Context } from './command.ts';
 import { type ConsolePlan, planConsole } from './console.ts';
 import { restore, saveTerminal } from './foreground.ts';
@@ -53,7 +54,7 @@ export interface Created extends AsyncDisposable {
 /** @throws CliError, VmError, or the signal's reason; nothing is left behind then */
 export async function createContainer(
   request: CreateRequest,
-  { store, settings, log }: Context,
+  { store, settings, log, systemdCgroup }: Context,
   signal: AbortSignal,
 ): Promise<Created> {
   const id = checkContainerId(request.id);
@@ -92,6 +93,7 @@ export async function createContainer(
     signal,
     progress,
     log,
+    systemdCgroup,
     onTemplateMissing: (size) => {
       missing = size;
     },
@@ -110,6 +112,7 @@ export async function createContainer(
       stdin: wantsStdin(console),
       exitFile: store.exitFile(id),
       command: bundle.spec.process.args ?? [],
+      cgroups: cgroupFolders(cgroupOf(directory)),
       container: store.directory(id),
     },
     signal,

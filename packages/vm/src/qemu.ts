@@ -246,6 +246,7 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
     logPath: paths.qemuLog,
     owner: directory,
     descriptors: opened?.descriptors ?? [],
+    cgroups: spec.cgroups,
   });
   note({ main: main.identity });
   if (link.transport === 'vsock') {
@@ -278,7 +279,7 @@ async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm
       }),
     ]);
     const logPath = paths.fsLog(tag);
-    const daemon = await spawnDetached({ file, args, logPath, owner: directory });
+    const daemon = await spawnDetached({ file, args, logPath, owner: directory, cgroups: spec.cgroups });
     note({ helpers: { ...record.helpers, [tag]: daemon.identity } });
     await waitReady(daemon, () => isListening(socket), `virtiofsd for the share ${tag}`, logPath, signal);
   }
