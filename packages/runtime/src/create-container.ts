@@ -14,6 +14,7 @@ import { startError } from './agent.ts';
 import { type Bundle, readBundle } from './bundle.ts';
 import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { Context } from './command.ts';
+import { checkCompatibility, type LooseConfig, withoutForeignDevices } from './compatibility.ts';
 import { type ConsolePlan, planConsole } from './console.ts';
 import { restore, saveTerminal } from './foreground.ts';
 import { checkContainerId } from './ids.ts';
@@ -25,8 +26,10 @@ import { mountName, removeSandbox, rootfsName, shareTag, startSandbox } from './
 import { sandboxIdOf } from './sandbox-id.ts';
 import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
+import type { Spec } from './spec.ts';
 import type { ContainerState } from './state.ts';
 import { startTemplateMaker } from './template-maker.ts';
+import { withTmpfsModes } from './tmpfs-modes.ts';
 
 export interface CreateRequest {
   readonly id: string;
@@ -59,6 +62,10 @@ export async function createContainer(
 ): Promise<Created> {
   const id = checkContainerId(request.id);
   const bundle = readBundle(request.bundle);
+  if (settings.driver !== 'local') {
+    for (const warning of checkCompatibility(bundle.spec as Spec & LooseConfig, bundle.binds))
+      log.warning(warning);
+  }
   checkRunDirectory(settings.runDirectory);
   const console = planConsole(bundle.spec.process, request);
   const terminal = saveTerminal(console);
@@ -159,7 +166,7 @@ async function createInGuest(
   try {
     return await sandbox.createContainer({
       id,
-      config: parseJson(bundle.configText) as OciConfig,
+      config: configForGuest(bundle),
       rootfs: { share: shareTag, path: rootfsName },
       bindSources: bundle.binds.map(({ mount }) => ({ mount, share: shareTag, path: mountName(mount) })),
       stdin: wantsStdin(console),
@@ -171,6 +178,10 @@ async function createInGuest(
     signal.throwIfAborted();
     throw startError(error, `cannot create container ${id}`);
   }
+}
+
+function configForGuest({ configText, rootfs }: Bundle): OciConfig {
+  return withTmpfsModes(withoutForeignDevices(parseJson(configText) as OciConfig & LooseConfig), rootfs);
 }
 
 function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
