@@ -201,6 +201,8 @@ async function writeStarter(executable: string): Promise<string> {
   const script = [
     '#!/bin/sh',
     '# Made by scripts/build.ts; `pnpm build` writes it again.',
+    // Out of the cgroup of the VM whose shim has started this; without the right to, it stays.
+    'for procs in $CORACLE_PROXY_CGROUPS; do { echo $$ > "$procs"; } 2>/dev/null || :; done',
     '[ -z "$CORACLE_SANDBOX" ] || set -- --sandbox "$CORACLE_SANDBOX"',
     `exec ${quote(join(root, 'bin/coracle-proxy'))} --lock-fd 3 \\`,
     '  --socket "$CORACLE_PROXY_SOCKET" --sandboxes "$CORACLE_SANDBOXES" "$@"',

@@ -3,8 +3,10 @@
  * CPU; where runc answers on this host, what it prints has the same form.
  */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { hostHierarchies } from '../../packages/runtime/src/cgroup/hierarchies.ts';
 import { coracle, RuntimePlace } from '../local/runtime-place.ts';
 import { run } from '../support/program.ts';
 import { until } from '../support/wait.ts';
@@ -12,6 +14,7 @@ import { until } from '../support/wait.ts';
 const MiB = 2 ** 20;
 const env = { CORACLE_DRIVER: 'qemu', CORACLE_TEMPLATE: 'off' };
 const id = 'oci';
+const cgroup = `/coracle-test-${process.pid}/oci`;
 
 let place: RuntimePlace;
 const call = (...args: string[]) => place.coracle(args, { env });
@@ -21,9 +24,10 @@ beforeAll(async () => {
   place = new RuntimePlace();
   // biome-ignore lint/suspicious/noExplicitAny: what the test changes of it
   const bundle = place.bundle(['sleep', '1000'], (config: any) => {
+    config.linux.cgroupsPath = cgroup;
     config.linux.resources = {
       memory: { limit: 64 * MiB, swap: 128 * MiB },
-      cpu: { quota: 50_000, period: 100_000, cpus: '1', mems: '0' },
+      cpu: { quota: 50_000, period: 100_000, cpus: '0-1', mems: '0', shares: 512 },
       pids: { limit: 50 },
     };
     config.mounts.push({ destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup', options: ['ro'] });
@@ -31,9 +35,33 @@ beforeAll(async () => {
   expect(await call('run', '--detach', '--bundle', bundle, id)).toMatchObject({ code: 0, stderr: '' });
 });
 afterAll(async () => {
+  const folders = hostFolders();
   await call('delete', '--force', id);
   expect(place.leftovers()).toEqual([]);
+  expect(folders.filter((folder) => existsSync(folder))).toEqual([]);
+  for (const folder of folders) rmdirSync(dirname(folder));
   await place[Symbol.asyncDispose]();
+});
+
+/** The cgroup in each hierarchy of this host. */
+const hostFolders = () => hostHierarchies().map(({ mountPoint }) => `${mountPoint}${cgroup}`);
+
+test("the VM is in the host's cgroup at linux.cgroupsPath, whole, with room for itself", async () => {
+  const { pid } = JSON.parse((await call('state', id)).stdout);
+  const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
+  expect(lines.filter((line) => line.endsWith(`:${cgroup}`)).length).toBe(hostFolders().length);
+  for (const folder of hostFolders()) {
+    const pids = readFileSync(`${folder}/cgroup.procs`, 'utf8').trim().split('\n');
+    const names = pids.map((one) => readFileSync(`/proc/${one}/comm`, 'utf8').trim());
+    expect(names.sort()).toEqual(['coracle-shim', 'qemu-system-x86', 'virtiofsd', 'virtiofsd']);
+  }
+  const memory = hostFolders().find((folder) => existsSync(`${folder}/memory.limit_in_bytes`));
+  if (memory === undefined) throw new Error('this host has no cgroup v1 memory controller: extend this test');
+  const read = (file: string) => Number(readFileSync(`${memory}/${file}`, 'utf8'));
+  // 192 MiB of the VM, half of it again, and 512; emulation takes up to a GiB more.
+  expect([800 * MiB, 1824 * MiB]).toContain(read('memory.limit_in_bytes'));
+  // docker stats shows this: the guest's memory and QEMU.
+  expect(read('memory.usage_in_bytes')).toBeGreaterThan(64 * MiB);
 });
 
 test('update changes the limits that it names, by flags and by JSON on stdin', async () => {
@@ -48,6 +76,13 @@ test('update changes the limits that it names, by flags and by JSON on stdin', a
   });
   expect(await place.coracle(['update', '--resources', '-', id], { env, stdin })).toMatchObject({ code: 0 });
   expect(await inside(`cat ${files}`)).toBe(`${48 * MiB}\nmax\n100000 100000\n`);
+  // Weight and CPUs are the host's to give.
+  expect(await call('update', '--cpu-share', '256', '--cpuset-cpus', '0', id)).toMatchObject({ code: 0 });
+  const onHost = (file: string) =>
+    hostFolders().flatMap((folder) =>
+      existsSync(`${folder}/${file}`) ? [readFileSync(`${folder}/${file}`, 'utf8').trim()] : [],
+    );
+  expect([onHost('cpu.shares'), onHost('cpuset.cpus')]).toEqual([['256'], ['0']]);
 });
 
 test.each([

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { kill, type WindowSize } from '@coracle/sys';
 import { RpcError, type StatsContainerResponse } from '@coracle/wire';
 import { cgroupStats } from './cgroup-stats.ts';
-import { checkId, parseObject } from './check.ts';
+import { checkId, optionalInteger, parseObject } from './check.ts';
 import type { Crun } from './crun.ts';
 import { type GuestConfig, guestProcess } from './guest-config.ts';
 import { CgroupMembers, type Members, NamespaceMembers } from './members.ts';
@@ -27,6 +27,7 @@ export interface ContainerContext {
 export interface StdioRequest {
   readonly stdin: boolean;
   readonly size: WindowSize | undefined;
+  readonly oomScoreAdj?: number | undefined;
 }
 
 const SIGKILL = 9;
@@ -143,13 +144,10 @@ export class Container {
     writeFileSync(file, JSON.stringify(description));
     try {
       const arguments_ = ['exec', '--detach', '--process', file];
-      const process = await this.#makeProcess(
-        execId,
-        arguments_,
-        command,
-        description.terminal === true,
-        stdio,
-      );
+      const process = await this.#makeProcess(execId, arguments_, command, description.terminal === true, {
+        ...stdio,
+        oomScoreAdj: optionalInteger(description.oomScoreAdj, 'process.oomScoreAdj'),
+      });
       this.#execs.set(execId, process);
       return process;
     } finally {
@@ -273,7 +271,7 @@ export class Container {
     stdio: StdioRequest,
   ): Promise<Process> {
     const { crun, reaper, processes } = this.#context;
-    const { stdin, size } = stdio;
+    const { stdin, size, oomScoreAdj } = stdio;
     const process = processes.make({
       name: this.#nameOf(execId),
       terminal,
@@ -289,6 +287,7 @@ export class Container {
       terminal,
       stdin,
       size,
+      oomScoreAdj,
     });
     process.connect(made.ends);
     process.started(made.pid);

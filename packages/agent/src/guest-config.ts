@@ -4,6 +4,7 @@
  */
 import { posix } from 'node:path';
 import type { WindowSize } from '@coracle/sys';
+import { RpcError } from '@coracle/wire';
 import {
   asObject,
   asString,
@@ -52,6 +53,8 @@ export function guestConfig(options: GuestConfigOptions): GuestConfig {
   config.linux = linux;
   replaceNamespaces(linux, options.local);
   const netSysctls = takeNetSysctls(linux);
+  config.annotations = withoutOrders(config.annotations);
+  takeTimeOffsets(linux);
   // cgroups: one tree of ours. The labels name policies of the host's kernel.
   linux.cgroupsPath = `/coracle/${options.containerId}`;
   delete linux.mountLabel;
@@ -121,7 +124,8 @@ function replaceNamespaces(linux: JsonObject, local: boolean): void {
     const namespace = asObject(value, field);
     const type = asString(namespace.type, `${field}.type`);
     const path = namespace.path === undefined ? '' : asString(namespace.path, `${field}.path`);
-    if (type === 'network' || (local && type === 'cgroup')) return;
+    // crun 1.8 fails at a time namespace, and without offsets nobody can tell one from another.
+    if (type === 'network' || type === 'time' || (local && type === 'cgroup')) return;
     // A container without a mount namespace would change the guest's root.
     if (path === '' || type === 'mount') kept.push({ type });
   });
@@ -131,6 +135,27 @@ function replaceNamespaces(linux: JsonObject, local: boolean): void {
   // so does this. Without it programs look for their limits in the guest's root cgroup, which has none.
   if (!local && !has('cgroup')) kept.push({ type: 'cgroup' });
   linux.namespaces = kept;
+}
+
+/** @throws RpcError unimplemented for a clock that is to differ from the VM's */
+function takeTimeOffsets(linux: JsonObject): void {
+  for (const [clock, value] of Object.entries(optionalObject(linux.timeOffsets, 'linux.timeOffsets') ?? {})) {
+    const { secs = 0, nanosecs = 0 } = asObject(value, `linux.timeOffsets.${clock}`);
+    if (secs === 0 && nanosecs === 0) continue;
+    throw new RpcError(
+      'unimplemented',
+      `linux.timeOffsets.${clock} cannot be applied: crun in the guest cannot`,
+    );
+  }
+  delete linux.timeOffsets;
+}
+
+/** crun takes orders from annotations with this prefix, which are not the container's to give. */
+const CRUN_ORDERS = 'run.oci.';
+
+function withoutOrders(annotations: unknown): JsonObject {
+  const given = Object.entries(optionalObject(annotations, 'annotations') ?? {});
+  return Object.fromEntries(given.filter(([name]) => !name.startsWith(CRUN_ORDERS)));
 }
 
 function takeNetSysctls(linux: JsonObject): Map<string, string> {

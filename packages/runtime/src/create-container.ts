@@ -12,7 +12,9 @@ import type { Lock, SavedTerminal } from '@coracle/sys';
 import type { VmSize } from '@coracle/vm';
 import { startError } from './agent.ts';
 import { type Bundle, readBundle } from './bundle.ts';
+import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { Context } from './command.ts';
+import { checkCompatibility, type LooseConfig, withoutForeignDevices } from './compatibility.ts';
 import { type ConsolePlan, planConsole } from './console.ts';
 import { restore, saveTerminal } from './foreground.ts';
 import { checkHooks, runHooks, runHooksAnyway } from './hooks.ts';
@@ -27,8 +29,10 @@ import { mountName, removeSandbox, rootfsName, shareTag, startSandbox } from './
 import { sandboxIdOf } from './sandbox-id.ts';
 import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
+import type { Spec } from './spec.ts';
 import type { ContainerState } from './state.ts';
 import { startTemplateMaker } from './template-maker.ts';
+import { withTmpfsModes } from './tmpfs-modes.ts';
 
 export interface CreateRequest {
   readonly id: string;
@@ -57,11 +61,15 @@ export interface Created extends AsyncDisposable {
 /** @throws CliError, VmError, or the signal's reason; nothing is left behind then */
 export async function createContainer(
   request: CreateRequest,
-  { store, settings, log }: Context,
+  { store, settings, log, systemdCgroup }: Context,
   signal: AbortSignal,
 ): Promise<Created> {
   const id = checkContainerId(request.id);
   const bundle = readBundle(request.bundle);
+  if (settings.driver !== 'local') {
+    for (const warning of checkCompatibility(bundle.spec as Spec & LooseConfig, bundle.binds))
+      log.warning(warning);
+  }
   checkRunDirectory(settings.runDirectory);
   checkHooks(bundle.spec.hooks);
   const network = planNamespace(bundle.spec, settings.driver);
@@ -104,6 +112,7 @@ export async function createContainer(
     signal,
     progress,
     log,
+    systemdCgroup,
     onTemplateMissing: (size) => {
       missing = size;
     },
@@ -124,6 +133,7 @@ export async function createContainer(
       ...(settings.driver === 'local' ? {} : { onNetworkChange: syncCommand(store, id) }),
       exitFile: store.exitFile(id),
       command: bundle.spec.process.args ?? [],
+      cgroups: cgroupFolders(cgroupOf(directory)),
       container: store.directory(id),
     },
     signal,
@@ -176,7 +186,7 @@ async function createInGuest(
   try {
     return await sandbox.createContainer({
       id,
-      config: parseJson(bundle.configText) as OciConfig,
+      config: configForGuest(bundle),
       rootfs: { share: shareTag, path: rootfsName },
       bindSources: bundle.binds.map(({ mount }) => ({ mount, share: shareTag, path: mountName(mount) })),
       stdin: wantsStdin(console),
@@ -188,6 +198,10 @@ async function createInGuest(
     signal.throwIfAborted();
     throw startError(error, `cannot create container ${id}`);
   }
+}
+
+function configForGuest({ configText, rootfs }: Bundle): OciConfig {
+  return withTmpfsModes(withoutForeignDevices(parseJson(configText) as OciConfig & LooseConfig), rootfs);
 }
 
 function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {

@@ -1,6 +1,7 @@
 /** Another process in a running container. */
 import { randomUUID } from 'node:crypto';
 import { connectSandbox, startError } from './agent.ts';
+import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { ConsolePlan } from './console.ts';
 import { CliError } from './errors.ts';
 import { proxyOf } from './proxy.ts';
@@ -51,6 +52,7 @@ export async function execInContainer(
       console,
       stdin,
       command: process.args ?? [],
+      cgroups: cgroupFolders(cgroupOf(state.sandboxDirectory)),
       container: store.directory(id),
     };
     return await startShim(plan, signal).catch(async (error: unknown) => {

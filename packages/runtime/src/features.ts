@@ -60,7 +60,7 @@ export function features(): object {
     hooks,
     mountOptions,
     linux: {
-      namespaces: ['cgroup', 'ipc', 'mount', 'network', 'pid', 'user', 'uts'],
+      namespaces: ['cgroup', 'ipc', 'mount', 'network', 'pid', 'time', 'user', 'uts'],
       capabilities,
       // Of this host, where the VM is; containers see v2 in any case. With systemd, paths are translated.
       cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: false },

@@ -30,8 +30,9 @@ export async function removeContainer(store: StateStore, id: string, log: Log): 
 
 async function removeSandboxOf(state: ContainerState): Promise<void> {
   await stopOwnProxy(proxyOf(state));
-  await removeSandbox(state.sandboxDirectory);
-  if (state.shim !== undefined) await killAndWait(state.shim);
+  await removeSandbox(state.sandboxDirectory, async () => {
+    if (state.shim !== undefined) await killAndWait(state.shim);
+  });
 }
 
 async function askGuest(state: ContainerState): Promise<void> {

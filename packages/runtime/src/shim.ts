@@ -1,6 +1,7 @@
 /** Starting coracle-shim (packages/shim), which stands for one process of a container on the host. */
 import { existsSync, fstatSync, openSync } from 'node:fs';
 import { bytesReadable, close, openStream, pipe2, spawn, waitForExit, waitPid } from '@coracle/sys';
+import { insideCgroups } from '@coracle/vm';
 import { type ConsolePlan, sendConsole } from './console.ts';
 import { CliError, ExitCode } from './errors.ts';
 import { type NetworkNamespace, startIn } from './network/namespace.ts';
@@ -26,6 +27,8 @@ export interface ShimPlan {
   readonly exitFile?: string;
   /** The process's own command, which ps(1) shows in place of the shim's. */
   readonly command: readonly string[];
+  /** Folders of the VM's cgroup on this host. */
+  readonly cgroups: readonly string[];
   /** The container's state folder, by which its shims are found (shims.ts). */
   readonly container: string;
 }
@@ -73,13 +76,14 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
   const slave =
     plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
   const ready = pipe2({ nonblockingRead: true });
+  const command = insideCgroups(plan.cgroups, [...leash, file, ...args]);
   const home = openSync('/proc/thread-self/ns/net', 'r');
   let pid: number;
   try {
     pid = startIn(plan.network ?? { kind: 'host' }, () =>
       spawn({
-        file: leash[0] ?? file,
-        args: [...leash, file, ...args],
+        file: command[0] ?? file,
+        args: command,
         env: {
           ...starterEnvironment(plan.proxy),
           [containerVariable]: plan.container,

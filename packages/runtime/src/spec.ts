@@ -182,7 +182,7 @@ export const specShape = object(
       uidMappings: listOf(object({ containerID: natural, hostID: natural, size: natural })),
       gidMappings: listOf(object({ containerID: natural, hostID: natural, size: natural })),
       devices: listOf(
-        object({ path: absolutePath, type: nonEmpty, major: integer, minor: integer }, ['path']),
+        object({ path: absolutePath, type: nonEmpty, major: integer, minor: integer }, ['path', 'type']),
       ),
       cgroupsPath: string,
       sysctl: mapOf(string),

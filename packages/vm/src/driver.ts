@@ -33,6 +33,8 @@ export interface VmSpec {
   /** Folder made by `coracle-image build`. The local driver does not look at it. */
   readonly image: string;
   readonly shares: readonly Share[];
+  /** Folders of cgroups of this host, one for each hierarchy, in which the VM's processes are started. */
+  readonly cgroups?: readonly string[];
   /** `verbose`: the kernel tells all it does on the console; half a second slower under emulation. */
   readonly console?: 'quiet' | 'verbose';
   /** Further words for the guest's kernel command line. */

@@ -16,6 +16,7 @@ export {
   describeBoot,
   VmStartError,
 } from './boot.ts';
+export { insideCgroups } from './cgroup-entry.ts';
 export { linkPortName, rootSerial } from './command.ts';
 export { checkSocketPath, maxSocketPathBytes, type VmPaths, vmPaths } from './directory.ts';
 export type { Share, Vm, VmDriver, VmExit, VmSpec, VmStartOptions, VmStatus } from './driver.ts';

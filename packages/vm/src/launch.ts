@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { writeLinkRecord } from '@coracle/sys';
 import { bootReport, VmStartError } from './boot.ts';
+import { joinCgroups } from './cgroup-entry.ts';
 import { type Plugged, pluggedShares, type QemuLink, type ShareTransport } from './command.ts';
 import { spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
@@ -62,6 +63,7 @@ export async function launch(plan: Launch, signal: AbortSignal | undefined): Pro
     logPath: paths.qemuLog,
     owner: directory,
     descriptors: opened?.descriptors ?? [],
+    cgroups: spec.cgroups,
   });
   notes.add({ main: main.identity });
   if (link.transport === 'vsock') {
@@ -94,6 +96,7 @@ export async function adopt(
   const shares = spec.shares.map(({ tag }) => tag);
   const notes = new Notes(spec.directory, { ...claimed, state: 'starting', image: spec.image, shares });
   unpackClaimed(spec.directory);
+  joinCgroups(claimed.main!.pid, spec.cgroups ?? []);
   await startShares(plan, notes, signal);
   try {
     using qmp = await Qmp.connect(paths.qmp, { signal });
@@ -145,7 +148,7 @@ async function startShares(
         }),
       ]);
       const logPath = paths.fsLog(tag);
-      const daemon = await spawnDetached({ file, args, logPath, owner: directory });
+      const daemon = await spawnDetached({ file, args, logPath, owner: directory, cgroups: spec.cgroups });
       notes.add({ helpers: { ...notes.record.helpers, [tag]: daemon.identity } });
       await waitReady(daemon, () => isListening(socket), `virtiofsd for the share ${tag}`, logPath, signal);
     }),

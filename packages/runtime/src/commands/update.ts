@@ -1,4 +1,6 @@
 import { askContainer } from '../agent.ts';
+import { cgroupOf, writeSettings } from '../cgroup/cgroup.ts';
+import { hostSettings } from '../cgroup/limits.ts';
 import { command } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { checkContainerId } from '../ids.ts';
@@ -70,6 +72,7 @@ export default command({
       }
       await container.update(change);
     });
+    writeSettings(cgroupOf(state.sandboxDirectory), (version) => hostSettings(version, change));
     store.write({ ...state, resources: wanted });
   },
 });
