@@ -79,6 +79,16 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: 'list|build|prune|verify',
     load: () => import('./commands/template.ts'),
   },
+  install: {
+    summary: "add this runtime to an engine's configuration, and show the change",
+    usage: '--docker',
+    load: () => import('./commands/install.ts'),
+  },
+  uninstall: {
+    summary: "take it out of an engine's configuration",
+    usage: '--docker',
+    load: () => import('./commands/uninstall.ts'),
+  },
   gc: { summary: 'remove what crashes have left behind', usage: '', load: () => import('./commands/gc.ts') },
   version: { summary: 'print the version', usage: '', load: () => import('./commands/version.ts') },
 };
