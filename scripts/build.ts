@@ -100,6 +100,12 @@ async function buildProgram(program: Program): Promise<string[]> {
         : { 'import.meta.dirname': JSON.stringify(program.guestFolder) }),
     },
     external: [...(program.external ?? [])],
+    // Its main file finds its own parts in a way that no bundler follows.
+    alias: {
+      'jsonc-parser': createRequire(join(root, 'packages/runtime/package.json')).resolve(
+        'jsonc-parser/lib/esm/main.js',
+      ),
+    },
     metafile: true,
     logLevel: 'silent',
   }).catch(async (failure) => {

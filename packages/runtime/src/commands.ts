@@ -86,6 +86,16 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: 'list|build|prune|verify',
     load: () => import('./commands/template.ts'),
   },
+  install: {
+    summary: "add this runtime to an engine's configuration, and show the change",
+    usage: '--docker',
+    load: () => import('./commands/install.ts'),
+  },
+  uninstall: {
+    summary: "take it out of an engine's configuration",
+    usage: '--docker',
+    load: () => import('./commands/uninstall.ts'),
+  },
   gc: { summary: 'remove what crashes have left behind', usage: '', load: () => import('./commands/gc.ts') },
   'sync-network': {
     summary: "give a container's virtual machine the network that its namespace has by now",
