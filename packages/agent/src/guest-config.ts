@@ -44,8 +44,13 @@ export function guestConfig(options: GuestConfigOptions): GuestConfig {
   const process = guestProcess(asObject(config.process, 'process'), 'process', options.size);
   const root = optionalObject(config.root, 'root') ?? {};
   config.root = { path: options.rootfs, readonly: optionalBoolean(root.readonly, 'root.readonly') };
-  // The runtime runs them: they are paths of the host.
-  delete config.hooks;
+  // The others are programs of the host: the runtime runs them.
+  const startContainer = optionalArray(
+    optionalObject(config.hooks, 'hooks')?.startContainer,
+    'hooks.startContainer',
+  );
+  if (startContainer.length > 0) config.hooks = { startContainer };
+  else delete config.hooks;
   const guestSources = replaceMounts(config, options);
   const linux = optionalObject(config.linux, 'linux') ?? {};
   config.linux = linux;

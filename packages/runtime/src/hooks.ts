@@ -39,8 +39,7 @@ export async function runHooks(
   status: Status,
   signal?: AbortSignal,
 ): Promise<void> {
-  for (const [number, hook] of (hooks?.[kind] ?? []).entries())
-    await runHook(`${kind} hook #${number} (${hook.path})`, hook, hookState(state, status), signal);
+  for (const run of runners(kind, hooks, state, status)) await run(signal);
 }
 
 /** Runs all of them; those that fail are told, and that is all (runtime.md: "the runtime MUST log a warning"). */
@@ -51,13 +50,25 @@ export async function runHooksAnyway(
   status: Status,
   log: Log,
 ): Promise<void> {
-  for (const hook of hooks?.[kind] ?? []) {
+  for (const run of runners(kind, hooks, state, status)) {
     try {
-      await runHooks(kind, { [kind]: [hook] }, state, status);
+      await run();
     } catch (error) {
       log.warning(messageOf(error));
     }
   }
+}
+
+function runners(
+  kind: HostHook,
+  hooks: Hooks | null | undefined,
+  state: ContainerState,
+  status: Status,
+): ((signal?: AbortSignal) => Promise<void>)[] {
+  return (hooks?.[kind] ?? []).map(
+    (hook, number) => (signal) =>
+      runHook(`${kind} hook #${number} (${hook.path})`, hook, hookState(state, status), signal),
+  );
 }
 
 /** runtime.md, "State". */
