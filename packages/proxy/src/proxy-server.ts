@@ -2,7 +2,7 @@
  * The proxy: a switch between clients on a unix socket and the agents of sandboxes (docs/protocol.md). As a
  * class it lives inside another program; `main.ts` makes a daemon of it.
  */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readlinkSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -312,11 +312,11 @@ function tellOf(client: ClientConnection, tap: LinkTap): void {
   tap.event('client_bound', client.number, { value: client.pid, text: programOf(client.pid) });
 }
 
-/** As proc(5) gives it in comm; it may have ended. */
+/** Its file's name; not its arguments, which are user data. It may have ended. */
 function programOf(pid: number): string {
   if (pid === 0) return '';
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd();
+    return path.basename(readlinkSync(`/proc/${pid}/exe`));
   } catch {
     return '';
   }

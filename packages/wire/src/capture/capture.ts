@@ -126,13 +126,15 @@ export class Capture {
 
   /** Once it drops, it goes on until half has left: a gap now and then can be understood, thousands can't. */
   #hasRoom(bytes: number): boolean {
-    const { maxQueuedBytes } = this.#options;
-    if (this.#dropping && this.#queuedBytes < maxQueuedBytes / 2) {
-      this.#dropping = false;
-      this.#writeCounters();
-    }
-    if (!this.#dropping && this.#queuedBytes + bytes > maxQueuedBytes) this.#dropping = true;
+    if (!this.#dropping && this.#queuedBytes + bytes > this.#options.maxQueuedBytes) this.#dropping = true;
     return !this.#dropping;
+  }
+
+  #taken(bytes: number): void {
+    this.#queuedBytes -= bytes;
+    if (!this.#dropping || this.#closed || this.#queuedBytes > this.#options.maxQueuedBytes / 2) return;
+    this.#dropping = false;
+    this.#writeCounters();
   }
 
   #writeCounters(): void {
@@ -178,11 +180,12 @@ export class Capture {
     this.#from = this.#filled;
     chunk.writes++;
     this.#options.write(bytes, () => {
-      this.#queuedBytes -= bytes.length;
       chunk.writes--;
-      if (chunk.writes > 0 || !chunk.full || this.#free.length >= MOST_FREE) return;
-      chunk.full = false;
-      this.#free.push(chunk);
+      if (chunk.writes === 0 && chunk.full && this.#free.length < MOST_FREE) {
+        chunk.full = false;
+        this.#free.push(chunk);
+      }
+      this.#taken(bytes.length);
     });
   }
 }
