@@ -60,6 +60,11 @@ const programs: Record<string, Program> = {
     // CycloneDX's library writes XML with it, and JSON without.
     external: ['xmlbuilder2'],
   },
+  'coracle-tap': {
+    entry: 'packages/tap/src/main.ts',
+    bundle: 'dist/coracle-tap.js',
+    executable: 'bin/coracle-tap',
+  },
 };
 
 const targets: Record<string, () => Promise<readonly string[]>> = {
