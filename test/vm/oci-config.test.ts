@@ -427,7 +427,7 @@ describe('what a VM cannot give', () => {
       ['sh', '-c', 'ls /dev/kvm; stat -c %t:%T /dev/null; echo out'],
       (config: Config) => {
         delete config.hostname;
-        config.linux.namespaces = [pid, { type: 'mount' }];
+        config.linux.namespaces = [pid, { type: 'mount' }, { type: 'network' }];
         config.process.apparmorProfile = 'docker-default';
         config.process.selinuxLabel = 'system_u:system_r:container_t:s0';
         config.process.ioPriority = { class: 'IOPRIO_CLASS_IDLE', priority: 0 };
