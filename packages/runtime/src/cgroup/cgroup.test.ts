@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -115,6 +116,22 @@ describe('on this host', () => {
     for (const folder of folders) expect(() => readFileSync(join(folder, 'cgroup.procs'))).toThrow('ENOENT');
     // Once more, as after a crash in the middle.
     await removeCgroup(directory);
+  });
+
+  test('one with processes in it is refused, and they live on', async () => {
+    const path = `/coracle/test-${process.pid}-used`;
+    const [folder = ''] = cgroupFolders(createCgroup(directory, path, log));
+    const other = mkdtempSync(join(tmpdir(), 'cgroup-'));
+    const sleeper = spawn('/bin/sleep', ['60']);
+    try {
+      writeFileSync(join(folder, 'cgroup.procs'), String(sleeper.pid));
+      expect(() => createCgroup(other, path, log)).toThrow(/it is not empty \(process \d+\)/);
+      await removeCgroup(other);
+      expect(readFileSync(join(folder, 'cgroup.procs'), 'utf8')).toBe(`${sleeper.pid}\n`);
+    } finally {
+      sleeper.kill('SIGKILL');
+      rmSync(other, { recursive: true });
+    }
   });
 
   test('a value that the kernel refuses is named', () => {

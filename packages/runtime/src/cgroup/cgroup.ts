@@ -31,7 +31,7 @@ const ownTree = '/coracle';
  * Makes the folders; undone by removeCgroup, also after a crash.
  * @param directory the sandbox's folder
  * @param path absolute, below each hierarchy
- * @throws CliError naming the folder; without root there is no cgroup then, and no error
+ * @throws CliError naming the folder, such as one that is another container's; without root there is no cgroup then, and no error
  */
 export function createCgroup(directory: string, path: string, log: Log): HostCgroup {
   const hierarchies = hostHierarchies();
@@ -41,6 +41,14 @@ export function createCgroup(directory: string, path: string, log: Log): HostCgr
     path: join(hierarchy.mountPoint, path),
   }));
   const cgroup: HostCgroup = { folders };
+  // Whoever removes this one would end what is in it.
+  for (const { path: folder } of folders) {
+    const [pid] = members(folder);
+    if (pid === undefined) continue;
+    throw new CliError(
+      `cannot use the cgroup ${folder}: it is not empty (process ${pid}); give each container a linux.cgroupsPath of its own`,
+    );
+  }
   writeFileSync(join(directory, recordFile), `${JSON.stringify(cgroup)}\n`, { mode: 0o600 });
   try {
     folders.forEach((folder, i) => {
