@@ -15,7 +15,6 @@ shared('docker exec', '$RUN -d -i -e A=b -w /tmp -m 128m $IMAGE cat', [
     'capabilities, and without',
     'docker exec $C grep ^Cap /proc/self/status; docker exec -u user $C grep ^Cap /proc/self/status',
   ],
-  ['--privileged', 'docker exec --privileged $C grep ^Cap /proc/self/status'],
   ['--interactive: 5 MB, and their end', 'head -c 5242880 /dev/zero | docker exec -i $C sha256sum'],
   ['no stdin', "echo nobody reads this | docker exec $C sh -c 'wc -c; readlink /proc/self/fd/0'"],
   ['--tty', "docker exec -t $C sh -c 'tty; test -t 0 && test -t 1 && test -t 2 && echo all three'"],
@@ -42,7 +41,7 @@ shared('docker exec', '$RUN -d -i -e A=b -w /tmp -m 128m $IMAGE cat', [
   ['update', `docker update -m 96m --memory-swap -1 $C; docker exec $C ${memoryLimit}`],
   [
     'cp into it, over what it has seen',
-    "docker exec $C sh -c 'echo old > /tmp/f; cat /tmp/f /tmp/new'; echo new > $FOLDER/f; docker cp $FOLDER/f $C:/tmp/f; docker cp $FOLDER/f $C:/tmp/new; docker exec $C cat /tmp/f /tmp/new",
+    "docker exec $C sh -c 'echo old > /tmp/f; cat /tmp/f /tmp/new'; echo new > $FOLDER/f; docker cp $FOLDER/f $C:/tmp/f; docker cp $FOLDER/f $C:/tmp/new; eventually docker exec $C grep -x new /tmp/f; docker exec $C cat /tmp/f /tmp/new",
   ],
   [
     'cp out of it',
@@ -58,7 +57,10 @@ shared('docker exec', '$RUN -d -i -e A=b -w /tmp -m 128m $IMAGE cat', [
     "docker exec $C sh -c 'echo kept > /kept'; docker commit $C $C >/dev/null; docker run --rm --runtime=$RUNTIME --network=none $C cat /kept; docker rmi -f $C >/dev/null",
   ],
   ['port, inspect: its pid is alive', 'kill -0 $(state $C {{.Pid}}) && echo alive'],
-  ['attach, and the end of stdin', 'echo through cat | docker attach $C; docker wait $C'],
+  [
+    'attach, and the end of stdin',
+    'echo through cat | docker attach $C & logged $C through; docker stop -t 0 $C; wait',
+  ],
   ['exec in a container that has ended', 'docker exec $C true'],
   ['start again', 'docker start $C >/dev/null; docker exec $C cat /kept; docker rm -f $C'],
 ]);

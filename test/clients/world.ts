@@ -51,7 +51,7 @@ export class Engines implements AsyncDisposable {
     const dockerd = stack.use(await startDockerd(folder, env, containerd.pid));
     const world = { folder, pid: containerd.pid, dockerPid: dockerd.pid, env };
     stack.defer(() => removeContainers(world));
-    writePodmanFiles(folder);
+    writePodmanFiles(folder, env);
     await mustSucceed(
       world,
       `docker import -c 'ENV PATH=/bin' -c 'CMD ["sh"]' ${images.rootfs} ${imageName}`,
@@ -73,8 +73,11 @@ export class Engines implements AsyncDisposable {
   }
 }
 
-/** Runs a line of shell in the engines' namespaces, with the functions of prelude.sh. Given up after 2 minutes. */
-export function inside(world: World, line: string, options: RunOptions = {}): Promise<Ended> {
+/**
+ * Runs a line of shell in the engines' namespaces, with the functions of prelude.sh.
+ * @throws Error when it takes longer than two minutes
+ */
+export async function inside(world: World, line: string, options: RunOptions = {}): Promise<Ended> {
   const [file, ...args] = enter(world.pid, [
     'timeout',
     '-k',
@@ -84,11 +87,18 @@ export function inside(world: World, line: string, options: RunOptions = {}): Pr
     '-c',
     `. ${prelude}\n${line}`,
   ]);
-  return run(file, args, { ...options, env: { ...world.env, ...options.env } });
+  const ended = await run(file, args, { ...options, env: { ...world.env, ...options.env } });
+  if (ended.code === 124) throw new Error(`it took two minutes: ${line}\n${ended.stderr}${ended.stdout}`);
+  return ended;
 }
 
+/** The command that runs a line of shell in the engines' namespaces. */
+export const inNamespaces = (world: World, line: string) => enter(world.pid, shell(line));
+
+const shell = (line: string) => ['sh', '-c', `. ${prelude}\n${line}`];
+
 export function enter(pid: number, command: readonly string[]): [string, ...string[]] {
-  return ['nsenter', `--target=${pid}`, '--mount', '--net', '--', ...command];
+  return ['/usr/bin/nsenter', `--target=${pid}`, '--mount', '--net', '--', ...command];
 }
 
 async function mustSucceed(world: World, line: string): Promise<void> {
@@ -111,7 +121,6 @@ function environment(folder: string): Record<string, string> {
     CONTAINERS_STORAGE_CONF: join(folder, 'storage.conf'),
     IMAGE: imageName,
     CGROUP: cgroupParent(folder),
-    CORACLE: coracle,
   };
 }
 
@@ -168,7 +177,7 @@ export function writeDockerConfig(folder: string, changes: Readonly<Record<strin
 }
 
 /** Podman has no daemon; `podman` finds these files by its environment. */
-function writePodmanFiles(folder: string): void {
+function writePodmanFiles(folder: string, env: Readonly<Record<string, string>>): void {
   mkdirSync(join(folder, 'home'), { recursive: true });
   writeFileSync(
     join(folder, 'containers.conf'),
@@ -179,10 +188,14 @@ tmp_dir = "${folder}/podman/tmp"
 volume_path = "${folder}/podman/volumes"
 static_dir = "${folder}/podman/static"
 # Of the variables that a runtime gets through conmon; Podman hands on no others.
-conmon_env_vars = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CORACLE_RUN=${folder}/run"]
+conmon_env_vars = ${JSON.stringify(Object.entries(env).map(([name, value]) => `${name}=${value}`))}
 [engine.runtimes]
 coracle = ["${coracle}"]
 runc = ["/usr/sbin/runc"]
+[containers]
+log_driver = "k8s-file"
+# Podman would raise these as far as it can, and runc may not here: CAP_SYS_RESOURCE is missing.
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [network]
 network_config_dir = "${folder}/podman/networks"
 `,
