@@ -4,7 +4,7 @@
  */
 import { ociVersion, version } from './version.ts';
 
-const hooks = ['prestart', 'createRuntime', 'createContainer', 'startContainer', 'poststart', 'poststop'];
+const hooks = ['prestart', 'createRuntime', 'startContainer', 'poststart', 'poststop'];
 
 /** Each of them has a recursive form with an `r` in front. */
 const attributes = [

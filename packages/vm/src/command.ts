@@ -158,7 +158,7 @@ export type QemuDevice = Readonly<Record<string, string>>;
 
 /**
  * Where devices can be plugged into a VM that runs: networks (nics.ts), and the shares of one from a template. All are there from
- * the start, since nobody knows yet what will come; how many is weighed in docs/networking.md.
+ * the start, since nobody knows yet what will come; see docs/networking.md.
  */
 export const SLOTS = 8;
 export const slotName = (slot: number): string => `slot${slot}`;
