@@ -42,7 +42,7 @@ shared('docker exec', '$RUN -d -i -e A=b -w /tmp -m 128m $IMAGE cat', [
   ['update', `docker update -m 96m --memory-swap -1 $C; docker exec $C ${memoryLimit}`],
   [
     'cp into it, over what it has seen',
-    "docker exec $C sh -c 'echo old > /tmp/f; cat /tmp/f /tmp/new'; echo new > $FOLDER/f; docker cp $FOLDER/f $C:/tmp/f; docker cp $FOLDER/f $C:/tmp/new; docker exec $C cat /tmp/f /tmp/new",
+    "docker exec $C sh -c 'echo old > /tmp/f; cat /tmp/f /tmp/new'; echo new > $FOLDER/f; docker cp $FOLDER/f $C:/tmp/f; docker cp $FOLDER/f $C:/tmp/new; eventually docker exec $C grep -x new /tmp/f; docker exec $C cat /tmp/f /tmp/new",
   ],
   [
     'cp out of it',
@@ -58,7 +58,10 @@ shared('docker exec', '$RUN -d -i -e A=b -w /tmp -m 128m $IMAGE cat', [
     "docker exec $C sh -c 'echo kept > /kept'; docker commit $C $C >/dev/null; docker run --rm --runtime=$RUNTIME --network=none $C cat /kept; docker rmi -f $C >/dev/null",
   ],
   ['port, inspect: its pid is alive', 'kill -0 $(state $C {{.Pid}}) && echo alive'],
-  ['attach, and the end of stdin', 'echo through cat | docker attach $C; docker wait $C'],
+  [
+    'attach, and the end of stdin',
+    'echo through cat | docker attach $C & logged $C through; docker stop -t 0 $C; wait',
+  ],
   ['exec in a container that has ended', 'docker exec $C true'],
   ['start again', 'docker start $C >/dev/null; docker exec $C cat /kept; docker rm -f $C'],
 ]);

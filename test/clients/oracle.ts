@@ -73,7 +73,12 @@ export class Side implements AsyncDisposable {
 
   /** What was noted since the last time, with this side's own names replaced. */
   takeNotes({ except }: Compared): unknown[] {
-    const notes = JSON.stringify(this.#notes).replaceAll(this.folder, 'FOLDER').replaceAll(this.name, 'NAME');
+    const notes = JSON.stringify(this.#notes)
+      .replaceAll(this.folder, 'FOLDER')
+      .replaceAll(this.name, 'NAME')
+      .replaceAll(/\b([0-9a-f]{64}|[0-9a-f]{12})\b/g, 'ID')
+      // The first of these words is the runtime's name.
+      .replaceAll('runc create failed: ', 'create failed: ');
     this.#notes = [];
     return JSON.parse(notes, (_, value) => (typeof value === 'string' ? (except?.(value) ?? value) : value));
   }

@@ -73,8 +73,11 @@ export class Engines implements AsyncDisposable {
   }
 }
 
-/** Runs a line of shell in the engines' namespaces, with the functions of prelude.sh. Given up after 2 minutes. */
-export function inside(world: World, line: string, options: RunOptions = {}): Promise<Ended> {
+/**
+ * Runs a line of shell in the engines' namespaces, with the functions of prelude.sh.
+ * @throws Error when it takes longer than two minutes
+ */
+export async function inside(world: World, line: string, options: RunOptions = {}): Promise<Ended> {
   const [file, ...args] = enter(world.pid, [
     'timeout',
     '-k',
@@ -84,7 +87,9 @@ export function inside(world: World, line: string, options: RunOptions = {}): Pr
     '-c',
     `. ${prelude}\n${line}`,
   ]);
-  return run(file, args, { ...options, env: { ...world.env, ...options.env } });
+  const ended = await run(file, args, { ...options, env: { ...world.env, ...options.env } });
+  if (ended.code === 124) throw new Error(`it took two minutes: ${line}\n${ended.stderr}${ended.stdout}`);
+  return ended;
 }
 
 export function enter(pid: number, command: readonly string[]): [string, ...string[]] {

@@ -10,7 +10,6 @@ import { join, resolve } from 'node:path';
 import { type Container, type OciConfig, parseJson, type Sandbox } from '@coracle/client';
 import type { Lock, SavedTerminal } from '@coracle/sys';
 import type { VmSize } from '@coracle/vm';
-import { startError } from './agent.ts';
 import { type Bundle, readBundle } from './bundle.ts';
 import type { Context } from './command.ts';
 import { type ConsolePlan, planConsole } from './console.ts';
@@ -24,6 +23,7 @@ import { mountName, removeSandbox, rootfsName, shareTag, startSandbox } from './
 import { sandboxIdOf } from './sandbox-id.ts';
 import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
+import { startError } from './start-error.ts';
 import type { ContainerState } from './state.ts';
 import { startTemplateMaker } from './template-maker.ts';
 
@@ -164,7 +164,7 @@ async function createInGuest(
     });
   } catch (error) {
     signal.throwIfAborted();
-    throw startError(error, `cannot create container ${id}`);
+    throw startError(error, 'create failed', { process: bundle.spec.process });
   }
 }
 

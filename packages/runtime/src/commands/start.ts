@@ -1,7 +1,8 @@
-import { askContainer, startError } from '../agent.ts';
+import { askContainer } from '../agent.ts';
 import { command } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { checkContainerId } from '../ids.ts';
+import { startError } from '../start-error.ts';
 import { statusOf } from '../status.ts';
 
 export default command({
