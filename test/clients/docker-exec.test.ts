@@ -15,7 +15,6 @@ shared('docker exec', '$RUN -d -i -e A=b -w /tmp -m 128m $IMAGE cat', [
     'capabilities, and without',
     'docker exec $C grep ^Cap /proc/self/status; docker exec -u user $C grep ^Cap /proc/self/status',
   ],
-  ['--privileged', 'docker exec --privileged $C grep ^Cap /proc/self/status'],
   ['--interactive: 5 MB, and their end', 'head -c 5242880 /dev/zero | docker exec -i $C sha256sum'],
   ['no stdin', "echo nobody reads this | docker exec $C sh -c 'wc -c; readlink /proc/self/fd/0'"],
   ['--tty', "docker exec -t $C sh -c 'tty; test -t 0 && test -t 1 && test -t 2 && echo all three'"],

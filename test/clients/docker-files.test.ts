@@ -19,7 +19,7 @@ same(
 same(
   'bind mounts of a file, read-only, of a folder in a folder',
   `
-  mkdir $FOLDER/a $FOLDER/b; echo one > $FOLDER/file; echo two > $FOLDER/a/two
+  mkdir -p $FOLDER/a/b $FOLDER/b; echo one > $FOLDER/file; echo two > $FOLDER/a/two
   $RUN --rm -v $FOLDER/file:/etc/one -v $FOLDER/a:/a:ro -v $FOLDER/b:/a/b $IMAGE sh -c '
     cat /etc/one /a/two; echo more >> /etc/one; touch /a/x; touch /a/b/y; ls /a'
   cat $FOLDER/file; ls $FOLDER/b`,

@@ -1,10 +1,10 @@
 /** `docker run`: exit codes, streams, and what a container sees of its options. */
-import { looks, same } from './docker.ts';
+import { finds, looks, same } from './docker.ts';
 import { confined, plain, privileged } from './inside.ts';
 
 looks('a container without options', plain);
 looks('a confined container', confined);
-looks('a privileged container', privileged);
+finds('a privileged container', privileged);
 
 same('both outputs and the exit code', "$RUN --rm $IMAGE sh -c 'echo out; echo err >&2; exit 42'");
 same('stdin of 5 MB, and its end', 'head -c 5242880 /dev/zero | $RUN --rm -i $IMAGE sha256sum');

@@ -1,16 +1,17 @@
 /**
  * runc is the oracle: what a test says is done once with runc and once with Coracle, side by side; what both
- * printed, their exit codes, and what else was noted must be the same. Three forms, each row one line:
+ * printed, their exit codes, and what else was noted must be the same. Four forms, each row one line:
  *
  *   same(title, line)            a line of shell: its exit code, stdout and stderr
  *   shared(title, start, rows)   lines of shell that need the same container, which `start` has made
  *   looks(title, rows)           looks from inside one container, each with the options that it needs
+ *   finds(title, rows)           the same by Coracle alone, with what is to be found: what runc cannot do here
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { Ended, RunOptions } from '../support/program.ts';
-import { inside } from './world.ts';
+import { AtTerminal, type Ended, type RunOptions } from '../support/program.ts';
+import { inNamespaces, inside } from './world.ts';
 
 export type Runtime = 'runc' | 'coracle';
 
@@ -66,6 +67,22 @@ export class Side implements AsyncDisposable {
     return stdout;
   }
 
+  /** Runs a line at a terminal of its own for as long as `use` takes; what is left of it is hung up. */
+  async atTerminal(
+    line: string,
+    size: { columns: number; rows: number },
+    use: (terminal: AtTerminal) => Promise<void>,
+  ): Promise<void> {
+    const { world } = this;
+    const [file, ...args] = inNamespaces(world, line);
+    const terminal = new AtTerminal(file, args, { ...world.env, ...this.env }, size);
+    try {
+      await use(terminal);
+    } finally {
+      terminal.close();
+    }
+  }
+
   /** Something to be compared. */
   note(what: unknown): void {
     this.#notes.push(what);
@@ -91,6 +108,18 @@ export class Side implements AsyncDisposable {
 
 const separator = '-- next --\n';
 let pairs = 0;
+
+/** One container for all rows. @returns what each has printed */
+async function lookInside(
+  side: Side,
+  rows: readonly (readonly [...Look, ...unknown[]])[],
+): Promise<string[]> {
+  const script = rows.map(([, , line]) => `(${line}) 2>&1; echo "ended with $?"; echo '${separator.trim()}'`);
+  const options = rows.map(([, own]) => own).join(' ');
+  const env = { SCRIPT: script.join('\n') };
+  side.note(await side.must(`$RUN --rm ${options} $IMAGE sh -c "$SCRIPT"`, { env }));
+  return (side.takeNotes({})[0] as string).split(separator);
+}
 
 export function oracle(engine: EngineWords) {
   const bothSides = () => {
@@ -140,19 +169,10 @@ export function oracle(engine: EngineWords) {
     describe(title, () => {
       let [runc, coracle]: string[][] = [];
       beforeAll(async () => {
-        const script = rows.map(
-          ([, , line]) => `(${line}) 2>&1; echo "ended with $?"; echo '${separator.trim()}'`,
-        );
-        const options = rows.map(([, own]) => own).join(' ');
         [runc, coracle] = await Promise.all(
           bothSides().map(async (side) => {
             await using used = side;
-            used.note(
-              await used.must(`$RUN --rm ${options} $IMAGE sh -c "$SCRIPT"`, {
-                env: { SCRIPT: script.join('\n') },
-              }),
-            );
-            return (used.takeNotes({})[0] as string).split(separator);
+            return await lookInside(used, rows);
           }),
         );
       });
@@ -165,5 +185,17 @@ export function oracle(engine: EngineWords) {
     });
   }
 
-  return { same, shared, looks };
+  function finds(title: string, rows: readonly (readonly [...Look, expected: RegExp])[]): void {
+    describe(title, () => {
+      let found: string[];
+      beforeAll(async () => {
+        await using side = new Side('coracle', ++pairs, engine);
+        found = await lookInside(side, rows);
+      });
+      for (const [index, [name, , , expected]] of rows.entries())
+        test(name, () => expect(found[index]).toMatch(expected));
+    });
+  }
+
+  return { same, shared, looks, finds };
 }

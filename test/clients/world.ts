@@ -51,7 +51,7 @@ export class Engines implements AsyncDisposable {
     const dockerd = stack.use(await startDockerd(folder, env, containerd.pid));
     const world = { folder, pid: containerd.pid, dockerPid: dockerd.pid, env };
     stack.defer(() => removeContainers(world));
-    writePodmanFiles(folder);
+    writePodmanFiles(folder, env);
     await mustSucceed(
       world,
       `docker import -c 'ENV PATH=/bin' -c 'CMD ["sh"]' ${images.rootfs} ${imageName}`,
@@ -92,8 +92,13 @@ export async function inside(world: World, line: string, options: RunOptions = {
   return ended;
 }
 
+/** The command that runs a line of shell in the engines' namespaces. */
+export const inNamespaces = (world: World, line: string) => enter(world.pid, shell(line));
+
+const shell = (line: string) => ['sh', '-c', `. ${prelude}\n${line}`];
+
 export function enter(pid: number, command: readonly string[]): [string, ...string[]] {
-  return ['nsenter', `--target=${pid}`, '--mount', '--net', '--', ...command];
+  return ['/usr/bin/nsenter', `--target=${pid}`, '--mount', '--net', '--', ...command];
 }
 
 async function mustSucceed(world: World, line: string): Promise<void> {
@@ -173,7 +178,7 @@ export function writeDockerConfig(folder: string, changes: Readonly<Record<strin
 }
 
 /** Podman has no daemon; `podman` finds these files by its environment. */
-function writePodmanFiles(folder: string): void {
+function writePodmanFiles(folder: string, env: Readonly<Record<string, string>>): void {
   mkdirSync(join(folder, 'home'), { recursive: true });
   writeFileSync(
     join(folder, 'containers.conf'),
@@ -184,10 +189,12 @@ tmp_dir = "${folder}/podman/tmp"
 volume_path = "${folder}/podman/volumes"
 static_dir = "${folder}/podman/static"
 # Of the variables that a runtime gets through conmon; Podman hands on no others.
-conmon_env_vars = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "CORACLE_RUN=${folder}/run"]
+conmon_env_vars = ${JSON.stringify(Object.entries(env).map(([name, value]) => `${name}=${value}`))}
 [engine.runtimes]
 coracle = ["${coracle}"]
 runc = ["/usr/sbin/runc"]
+[containers]
+log_driver = "k8s-file"
 [network]
 network_config_dir = "${folder}/podman/networks"
 `,

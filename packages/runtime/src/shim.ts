@@ -33,7 +33,9 @@ const consoleDescriptor = 4;
 const setpriv = '/usr/bin/setpriv';
 
 /**
- * Starts the shim with our stdio and waits until it is attached.
+ * Starts the shim with our stdio, or with the terminal that the engine got, and waits until it is attached. Beside
+ * such a terminal our own stdio must not live on in it: containerd's shim reads our output to its end before it
+ * believes that the container was created.
  *
  * It gets a session of its own: signals from the terminal's keys then reach us alone, and we hand each on
  * once (foreground.ts). Reading and making raw a terminal of another session is not stopped by job control
@@ -69,9 +71,9 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
       },
       cwd: '/',
       descriptors: {
-        0: 0,
-        1: 1,
-        2: 2,
+        0: slave ?? 0,
+        1: slave ?? 1,
+        2: slave ?? 2,
         [readyDescriptor]: ready.write,
         ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
       },
