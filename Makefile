@@ -38,7 +38,7 @@ check: setup ## types, lint, unit tests: under a minute
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
-test: kernel image ## all tiers: unit, local, vm (clients come with a later version)
+test: kernel image ## all tiers: unit, local, vm, clients
 	@tsx scripts/test.ts
 
 fuzz: setup ## fuzz both decoders, all messages and the shim: SECONDS=60 for each language, ONLY=target, SEED=number

@@ -31,7 +31,7 @@ async function bareBoot(image: string, memoryBytes: number): Promise<number> {
   try {
     const word = wordSeen(path.join(directory, 'console.log'), seen.signal);
     word.catch(() => undefined);
-    const vm = await createQemuDriver({ transport: 'virtio-serial' }).start({
+    const vm = await createQemuDriver({ transport: 'virtio-serial', template: 'off' }).start({
       ...{ directory, memoryBytes, vcpus: 1, image, shares: [] },
       // What follows `--` are the program's arguments.
       kernelArguments: ['init=/usr/bin/echo', '--', WORD],

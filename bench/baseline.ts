@@ -56,7 +56,7 @@ export async function measureBaseline(rounds: number): Promise<Baseline> {
 
 async function boot(folder: string, image: string, shares: readonly Share[]): Promise<Vm> {
   // The baseline reads the port by itself.
-  const driver = createQemuDriver({ transport: 'virtio-serial' });
+  const driver = createQemuDriver({ transport: 'virtio-serial', template: 'off' });
   return await driver.start({
     directory: mkdtempSync(path.join(folder, 'vm-')),
     ...sizeVm({}),

@@ -60,6 +60,11 @@ const programs: Record<string, Program> = {
     // CycloneDX's library writes XML with it, and JSON without.
     external: ['xmlbuilder2'],
   },
+  'coracle-tap': {
+    entry: 'packages/tap/src/main.ts',
+    bundle: 'dist/coracle-tap.js',
+    executable: 'bin/coracle-tap',
+  },
 };
 
 const targets: Record<string, () => Promise<readonly string[]>> = {
@@ -100,6 +105,12 @@ async function buildProgram(program: Program): Promise<string[]> {
         : { 'import.meta.dirname': JSON.stringify(program.guestFolder) }),
     },
     external: [...(program.external ?? [])],
+    // Its main file finds its own parts in a way that no bundler follows.
+    alias: {
+      'jsonc-parser': createRequire(join(root, 'packages/runtime/package.json')).resolve(
+        'jsonc-parser/lib/esm/main.js',
+      ),
+    },
     metafile: true,
     logLevel: 'silent',
   }).catch(async (failure) => {
@@ -201,6 +212,8 @@ async function writeStarter(executable: string): Promise<string> {
   const script = [
     '#!/bin/sh',
     '# Made by scripts/build.ts; `pnpm build` writes it again.',
+    // Out of the cgroup of the VM whose shim has started this; without the right to, it stays.
+    'for procs in $CORACLE_PROXY_CGROUPS; do { echo $$ > "$procs"; } 2>/dev/null || :; done',
     '[ -z "$CORACLE_SANDBOX" ] || set -- --sandbox "$CORACLE_SANDBOX"',
     `exec ${quote(join(root, 'bin/coracle-proxy'))} --lock-fd 3 \\`,
     '  --socket "$CORACLE_PROXY_SOCKET" --sandboxes "$CORACLE_SANDBOXES" "$@"',

@@ -74,9 +74,8 @@ export class Place {
       CORACLE_DRIVER: driver,
       CORACLE_TRANSPORT: transport,
       CORACLE_RUN: this.runFolder,
-      ...(process.env.CORACLE_TEMPLATE === undefined
-        ? {}
-        : { CORACLE_TEMPLATE: process.env.CORACLE_TEMPLATE }),
+      // Whoever runs the tests makes the template (scripts/test.ts): no test has one made behind its back.
+      CORACLE_TEMPLATE: process.env.CORACLE_TEMPLATE ?? 'existing',
       ...(process.env.CORACLE_IMAGE === undefined ? {} : { CORACLE_IMAGE: process.env.CORACLE_IMAGE }),
     };
   }

@@ -32,6 +32,8 @@ export function containerConfig(
         options: ['newinstance', 'ptmxmode=0666', 'mode=0620'],
       },
     ],
-    linux: { namespaces: [{ type: 'pid' }, { type: 'mount' }, { type: 'ipc' }, { type: 'uts' }] },
+    linux: {
+      namespaces: [{ type: 'pid' }, { type: 'network' }, { type: 'mount' }, { type: 'ipc' }, { type: 'uts' }],
+    },
   };
 }

@@ -34,7 +34,7 @@ import {
 import { expect, onTestFinished, test } from 'vitest';
 import { guestImage } from './guest-image.ts';
 
-const tcg = createQemuDriver({ accel: 'tcg' });
+const tcg = createQemuDriver({ accel: 'tcg', template: 'off' });
 const bootTimeoutMs = 60_000;
 
 async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = bootTimeoutMs) {
@@ -202,7 +202,7 @@ test('virtiofsd killed takes its sandboxed half with it', async () => {
 test('without virtiofsd QEMU serves the share by 9p, from private mounts of its own', async () => {
   const { folder, directory, spec } = fixture();
   const image = guestImageWith9p(folder);
-  const without = createQemuDriver({ accel: 'tcg', virtiofsd: '/nowhere/virtiofsd' });
+  const without = createQemuDriver({ accel: 'tcg', virtiofsd: '/nowhere/virtiofsd', template: 'off' });
   const vm = await without.start({ ...spec, image });
   expect(vm.pids).toHaveLength(1);
   const target = `${directory}/share-coracle/web/rootfs`;

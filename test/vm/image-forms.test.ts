@@ -92,7 +92,7 @@ test('a root with a hash tree boots, and does not once a byte of it was changed'
   const directory = join(place.folder, 'vm');
   mkdirSync(directory, { mode: 0o700 });
   const spec = { directory, image: image.folder, memoryBytes: 256 << 20, vcpus: 1, shares: [] };
-  const vm = await createQemuDriver({ accel: 'tcg' }).start(spec);
+  const vm = await createQemuDriver({ accel: 'tcg', template: 'off' }).start(spec);
   try {
     await vm.waitExit({ signal: AbortSignal.timeout(30_000) });
     const report = bootReport(directory);

@@ -80,7 +80,7 @@ text = "#!/bin/sh"
   await proxy.listen(socket);
   try {
     const coracle = new Coracle({ proxy: socket, sandboxes });
-    const vm = createQemuDriver({ accel: 'tcg' });
+    const vm = createQemuDriver({ accel: 'tcg', template: 'off' });
     const error: VmStartError = await coracle.startSandbox({ vm, image: output, bootFailure }).then(
       () => expect.unreachable('the sandbox started'),
       (reason) => reason,

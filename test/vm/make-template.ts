@@ -2,6 +2,4 @@
 import { createQemuDriver, type TemplateSpec } from '@coracle/vm';
 
 const [cacheDirectory, spec] = process.argv.slice(2) as [string, string];
-await createQemuDriver({ accel: 'tcg', template: 'auto', cacheDirectory }).makeTemplate(
-  JSON.parse(spec) as TemplateSpec,
-);
+await createQemuDriver({ accel: 'tcg', cacheDirectory }).makeTemplate(JSON.parse(spec) as TemplateSpec);

@@ -3,5 +3,5 @@ import { createQemuDriver, type VmSpec } from '@coracle/vm';
 
 const spec = JSON.parse(process.argv[2]!) as VmSpec;
 process.stdout.write('starting\n');
-await createQemuDriver({ accel: 'tcg' }).start(spec);
+await createQemuDriver({ accel: 'tcg', template: 'off' }).start(spec);
 process.stdout.write('started\n');

@@ -12,6 +12,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  renameSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -20,9 +21,18 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Coracle, type Sandbox } from '@coracle/client';
 import { ProxyServer } from '@coracle/proxy';
-import { createQemuDriver, type QemuDriver, TemplateStore, type Vm } from '@coracle/vm';
+import {
+  createQemuDriver,
+  isAlive,
+  type QemuDriver,
+  readRecord,
+  readyIn,
+  stopVm,
+  TemplateStore,
+  type Vm,
+} from '@coracle/vm';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { Place } from '../contract/place.ts';
+import { killPid, Place } from '../contract/place.ts';
 import { containerConfig } from '../support/config.ts';
 import { allProcesses } from '../support/processes.ts';
 import { makeRootfs } from '../support/rootfs.ts';
@@ -51,8 +61,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const driverWith = (cacheDirectory: string): QemuDriver =>
-  createQemuDriver({ accel: 'tcg', template: 'auto', cacheDirectory });
+const driverWith = (cacheDirectory: string): QemuDriver => createQemuDriver({ accel: 'tcg', cacheDirectory });
 
 interface Started {
   readonly sandbox: Sandbox;
@@ -331,6 +340,104 @@ describe('a maker', () => {
     );
     await vm.stop({ force: true });
     expect([vm.template, missing]).toEqual([undefined, 1]);
+  });
+});
+
+describe('a pool', () => {
+  const spec = { image: guestImage(), ...size };
+  const open = async (directory: string, size: number) => {
+    const pool = await driverWith(made).openPool(spec, { directory, size });
+    onTestFinished(() => pool[Symbol.asyncDispose]());
+    return pool;
+  };
+  const waiting = (directory: string, count: number) =>
+    until(() => readyIn(directory).length === count, `${count} VMs wait`, 60_000);
+
+  test('gives each VM away once, refills, and leaves nothing when it is closed', async () => {
+    const directory = join(folder, 'pool');
+    const pool = await open(directory, 2);
+    await expect(driverWith(made).openPool(spec, { directory, size: 1 })).rejects.toThrow(
+      'there is a pool in',
+    );
+    await waiting(directory, 2);
+    const waited = readyIn(directory);
+    const driver = createQemuDriver({ accel: 'tcg', cacheDirectory: made, pool: directory });
+    const vms = await Promise.all([start(driver), start(driver)]);
+    expect(vms.map(({ vm }) => readRecord(vm.directory)?.startedIn).toSorted()).toEqual(
+      waited.map((name) => join(directory, `.${name}`)).toSorted(),
+    );
+    const outputs = await Promise.all(
+      vms.map((one) => runWithToken(one, 'cat /proc/sys/kernel/random/boot_id')),
+    );
+    expect(new Set(outputs.map(({ output }) => output)).size).toBe(2);
+    expect(new Set(outputs.map(({ token }) => token)).size).toBe(2);
+    expect(vms.flatMap(({ warnings }) => warnings)).toEqual([]);
+    await waiting(directory, 2);
+
+    await pool[Symbol.asyncDispose]();
+    expect(readdirSync(directory)).toEqual(['lock']);
+    expect(await run(vms[0]!, 'echo goes on')).toBe('goes on\n');
+    for (const { sandbox } of vms) await sandbox.destroy({ force: true });
+    expect(runningIn(directory)).toEqual([]);
+  });
+
+  test('replaces a VM that has died in it', async () => {
+    const directory = join(folder, 'pool');
+    await open(directory, 1);
+    await waiting(directory, 1);
+    const [first] = readyIn(directory);
+    process.kill(readRecord(join(directory, first!))!.main!.pid, 'SIGKILL');
+    await until(() => readyIn(directory).some((name) => name !== first), 'another VM waits', 60_000);
+    expect(readyIn(directory)).toHaveLength(1);
+  });
+
+  // A VM between two owners belonged to neither.
+  test('a VM that was taken by somebody who died then is ended with the sandbox', async () => {
+    const directory = join(folder, 'pool');
+    await open(directory, 1);
+    await waiting(directory, 1);
+    const sandbox = mkdtempSync(join(folder, 'sandbox-'));
+    renameSync(join(directory, readyIn(directory)[0]!), join(sandbox, 'claimed'));
+    const { main } = readRecord(join(sandbox, 'claimed'))!;
+    expect(isAlive(main!)).toBe(true);
+    await stopVm(sandbox, true);
+    expect(isAlive(main!)).toBe(false);
+    expect(readdirSync(sandbox)).toEqual([]);
+  });
+
+  test('that was killed is cleared by the next one; containers that it gave a VM go on', async () => {
+    await using place = new Place('qemu');
+    const directory = join(place.runFolder, 'pool');
+    const serve = () => place.start(['pool', '--size', '1']);
+    const env = { CORACLE_TEMPLATE: 'auto' };
+    expect((await place.coracle(['template', 'build'])).code).toBe(0);
+    const killed = serve();
+    await waiting(directory, 1);
+    const bundle = place.bundle(['cat']);
+    const container = place.start(['--debug', 'run', '--bundle', bundle, 'taken'], { stdin: 'open', env });
+    await until(() => container.stderr.includes('a VM of the pool'), 'a VM of the pool is taken', 60_000);
+    await waiting(directory, 1);
+    const left = readRecord(join(directory, readyIn(directory)[0]!))!.main!;
+    killPid(killed.pid, 'SIGKILL');
+    await killed.ended();
+    expect(isAlive(left)).toBe(true);
+    const next = serve();
+    await until(() => !isAlive(left), 'the VM that was left has been ended');
+    await waiting(directory, 1);
+    container.child.stdin!.end('still here\n');
+    await container.says('still here\n');
+    expect(await container.ended()).toBe(0);
+    next.child.kill('SIGTERM');
+    expect(await next.ended()).toBe(0);
+    expect(readdirSync(directory)).toEqual(['lock']);
+
+    const last = serve();
+    await waiting(directory, 1);
+    expect((await place.coracle(['gc'])).stdout).toBe('');
+    killPid(last.pid, 'SIGKILL');
+    await last.ended();
+    expect((await place.coracle(['gc'])).stdout).toBe('removed 1 VM of a pool that was killed\n');
+    expect(readdirSync(directory)).toEqual(['lock']);
   });
 });
 

@@ -45,7 +45,7 @@ if (hasVhostVsock) {
     });
   });
 
-const driver = createQemuDriver({ transport: 'virtio-serial' });
+const driver = createQemuDriver({ transport: 'virtio-serial', template: 'off' });
 
 async function boot(kernelArguments: readonly string[]) {
   const folder = mkdtempSync(join(tmpdir(), 'coracle-t'));

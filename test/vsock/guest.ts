@@ -78,7 +78,7 @@ export async function runInGuest(
 
 /** QEMU with a word more for the kernel: /init loads the loopback. */
 function driver(): VmDriverLike {
-  const qemu = createQemuDriver();
+  const qemu = createQemuDriver({ template: 'off' });
   return {
     name: qemu.name,
     start: (spec, options) =>

@@ -40,7 +40,8 @@ export function createAgent({
   limits = AGENT_LIMITS,
   destroyed,
 }: AgentConfiguration): Agent {
-  mkdirSync(stateFolder, { recursive: true, mode: 0o700 });
+  // Others may pass: a container in a user namespace has its root below it, and is nobody here.
+  mkdirSync(stateFolder, { recursive: true, mode: local ? 0o700 : 0o711 });
   const reaper = new Reaper();
   reaper.begin();
   const crun = new Crun(findCrun(stateFolder, local), reaper, stateFolder);

@@ -48,6 +48,12 @@ export function optionalBoolean(value: unknown, field: string): boolean {
   return value;
 }
 
+export function optionalInteger(value: unknown, field: string): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!Number.isSafeInteger(value)) throw invalid(field, `must be a whole number, it is ${describe(value)}`);
+  return value as number;
+}
+
 export function strings(value: unknown, field: string): string[] {
   return optionalArray(value, field).map((item, index) => asString(item, `${field}[${index}]`));
 }

@@ -2,14 +2,17 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { kill, type WindowSize } from '@coracle/sys';
-import { RpcError } from '@coracle/wire';
-import { checkId, parseObject } from './check.ts';
+import { RpcError, type StatsContainerResponse } from '@coracle/wire';
+import { cgroupStats } from './cgroup-stats.ts';
+import { checkId, optionalInteger, parseObject } from './check.ts';
 import type { Crun } from './crun.ts';
 import { type GuestConfig, guestProcess } from './guest-config.ts';
 import { CgroupMembers, type Members, NamespaceMembers } from './members.ts';
+import { moreOomKills, oomKills } from './oom-watch.ts';
 import type { Process } from './process.ts';
 import type { ProcessTable } from './processes.ts';
 import type { Reaper } from './reaper.ts';
+import { guestResources } from './resources.ts';
 
 export interface ContainerContext {
   readonly crun: Crun;
@@ -24,9 +27,12 @@ export interface ContainerContext {
 export interface StdioRequest {
   readonly stdin: boolean;
   readonly size: WindowSize | undefined;
+  readonly oomScoreAdj?: number | undefined;
 }
 
 const SIGKILL = 9;
+/** Where the containers' cgroups are. */
+const CGROUPS = '/sys/fs/cgroup/coracle';
 
 export class Container {
   readonly id: string;
@@ -39,6 +45,7 @@ export class Container {
   #members: Members | undefined;
   #begun: Promise<void> | undefined;
   #removing: Promise<void> | undefined;
+  #updates = 0;
   /** Kills for want of memory that were already given as somebody's cause. */
   #knownOomKills = 0;
 
@@ -67,7 +74,7 @@ export class Container {
           .map(({ pid }) => pid);
       this.#members = this.#context.local
         ? new NamespaceMembers(this.#init.pid, known)
-        : new CgroupMembers(`coracle/${this.id}`);
+        : new CgroupMembers(this.#cgroup);
       return this.#init;
     } catch (error) {
       await crun.run(['delete', '--force', this.id], `clean up container "${this.id}"`).catch(() => {});
@@ -137,13 +144,10 @@ export class Container {
     writeFileSync(file, JSON.stringify(description));
     try {
       const arguments_ = ['exec', '--detach', '--process', file];
-      const process = await this.#makeProcess(
-        execId,
-        arguments_,
-        command,
-        description.terminal === true,
-        stdio,
-      );
+      const process = await this.#makeProcess(execId, arguments_, command, description.terminal === true, {
+        ...stdio,
+        oomScoreAdj: optionalInteger(description.oomScoreAdj, 'process.oomScoreAdj'),
+      });
       this.#execs.set(execId, process);
       return process;
     } finally {
@@ -181,6 +185,51 @@ export class Container {
   async resume(): Promise<void> {
     this.#needCgroup('resume');
     await this.#context.crun.run(['resume', this.id], `resume container "${this.id}"`);
+  }
+
+  /** @throws RpcError unimplemented without cgroups */
+  stats(): StatsContainerResponse {
+    this.#needCgroup('measure');
+    return cgroupStats(this.#cgroup);
+  }
+
+  /**
+   * @param resources linux.resources of the OCI runtime specification, as JSON
+   * @throws RpcError invalid_argument naming the field, or what crun says of it
+   */
+  async update(resources: Uint8Array): Promise<void> {
+    this.#needCgroup('update');
+    if (this.#process('').exit !== undefined) throw this.#precondition('update', 'it has stopped');
+    // Which devices it may use was said when it was made.
+    const { devices: _, ...limits } = guestResources(parseObject(resources, 'resources'), 'resources') ?? {};
+    const file = join(this.#folder, `resources-${++this.#updates}.json`);
+    writeFileSync(file, JSON.stringify(limits));
+    try {
+      await this.#context.crun.run(['update', '--resources', file, this.id], `update container "${this.id}"`);
+    } finally {
+      rmSync(file, { force: true });
+    }
+  }
+
+  /**
+   * Resolves when more processes than `known` were killed for want of memory, or the container has stopped.
+   * @throws the signal's reason
+   */
+  async outOfMemory(known: number, signal: AbortSignal): Promise<{ kills: number; stopped: boolean }> {
+    const init = this.#process('');
+    const over = new AbortController();
+    const ended = init.exited.then(() => known);
+    const more = this.#context.local
+      ? ended
+      : moreOomKills(this.#cgroup, known, AbortSignal.any([signal, over.signal]));
+    try {
+      // A container that has just stopped may have no cgroup to watch any more.
+      const kills = await Promise.race([ended, init.exit === undefined ? more : ended]);
+      return { kills: Math.max(kills, oomKills(this.#cgroup)), stopped: init.exit !== undefined };
+    } finally {
+      more.catch(() => {});
+      over.abort();
+    }
   }
 
   /** @throws RpcError failed_precondition when it runs and `force` is false */
@@ -222,7 +271,7 @@ export class Container {
     stdio: StdioRequest,
   ): Promise<Process> {
     const { crun, reaper, processes } = this.#context;
-    const { stdin, size } = stdio;
+    const { stdin, size, oomScoreAdj } = stdio;
     const process = processes.make({
       name: this.#nameOf(execId),
       terminal,
@@ -238,6 +287,7 @@ export class Container {
       terminal,
       stdin,
       size,
+      oomScoreAdj,
     });
     process.connect(made.ends);
     process.started(made.pid);
@@ -267,6 +317,10 @@ export class Container {
 
   #nameOf(execId: string): string {
     return execId === '' ? `container "${this.id}"` : `process "${execId}" of container "${this.id}"`;
+  }
+
+  get #cgroup(): string {
+    return join(CGROUPS, this.id);
   }
 
   #needCgroup(verb: string): void {

@@ -39,7 +39,8 @@ function ownerMark(): Record<string, string> {
   return owner === undefined ? {} : { CORACLE_VM: owner };
 }
 
-function findProgram(name: string): string {
+/** @throws Error when it is nowhere on the path */
+export function findProgram(name: string): string {
   for (const folder of PATH.split(':')) {
     const path = join(folder, name);
     try {
@@ -69,6 +70,17 @@ function hasMixedCgroups(): boolean {
 function hidingMixedCgroups(): string[] {
   const script = `umount -l ${HYBRID} && exec "$0" "$@"`;
   return [findProgram('unshare'), '--mount', findProgram('sh'), '-c', script];
+}
+
+const withOomScore = 'echo "$1" 2>/dev/null > /proc/self/oom_score_adj; shift; exec "$@"';
+
+/**
+ * crun applies `oomScoreAdj` to a container's first process and not to what is exec'ed (1.8, src/libcrun/container.c). A
+ * process has what its parent had, so crun itself is given it.
+ */
+export function withOomScoreAdj(args: readonly string[], score: number | undefined): readonly string[] {
+  if (score === undefined || score === 0) return args;
+  return [findProgram('sh'), '-c', withOomScore, 'sh', String(score), ...args];
 }
 
 /** Asked only when somebody wants to know: a process more is much at boot. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { acceptDescriptor, close, decodeWaitStatus, runAheadOfChildren, type WindowSize } from '@coracle/sys';
 import type { RpcError } from '@coracle/wire';
 import { crunError } from './crun-error.ts';
-import { type CrunProgram, crunVersion } from './crun-program.ts';
+import { type CrunProgram, crunVersion, withOomScoreAdj } from './crun-program.ts';
 import type { Reaper } from './reaper.ts';
 import { type Ends, openNull, openPipes, openTerminal } from './stdio.ts';
 
@@ -25,6 +25,8 @@ export interface MakeOptions {
   readonly terminal: boolean;
   readonly stdin: boolean;
   readonly size: WindowSize | undefined;
+  /** Of a process that is exec'ed. */
+  readonly oomScoreAdj?: number | undefined;
 }
 
 export class Crun {
@@ -55,7 +57,7 @@ export class Crun {
     const file = this.#newFile();
     const stdio = openNull();
     try {
-      await this.#spawn(command, file, stdio.child, what);
+      await this.#spawn(command, file, stdio.child, { what });
     } finally {
       stdio.close();
       remove(file);
@@ -87,7 +89,7 @@ export class Crun {
         [...options.command, '--pid-file', `${file}.pid`, options.containerId],
         file,
         stdio.child,
-        options.what,
+        options,
       );
     } catch (error) {
       stdio.closeAll();
@@ -116,7 +118,7 @@ export class Crun {
         [...options.command, ...console, options.containerId],
         file,
         stdio.child,
-        options.what,
+        options,
         // For an exec crun sets the terminal's size while the program starts already, and nothing makes that wait
         // (libcrun_container_exec): on a busy machine one of five saw 0 columns. Ahead of its child crun wins.
         options.command[0] === 'exec' ? runAheadOfChildren : undefined,
@@ -136,11 +138,14 @@ export class Crun {
     command: readonly string[],
     file: string,
     descriptors: Readonly<Record<number, number>>,
-    what: string,
+    { what, oomScoreAdj }: Pick<MakeOptions, 'what' | 'oomScoreAdj'>,
     started?: (pid: number) => void,
   ): Promise<void> {
     const { argv, env } = this.#program;
-    const args = [...argv, '--log', `${file}.log`, '--log-format', 'json', ...command];
+    const args = withOomScoreAdj(
+      [...argv, '--log', `${file}.log`, '--log-format', 'json', ...command],
+      oomScoreAdj,
+    );
     const status = this.#reaper.run({ file: args[0] as string, args, env, descriptors }, started);
     return status.then((waitStatus) => {
       const result = decodeWaitStatus(waitStatus);

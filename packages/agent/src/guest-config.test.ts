@@ -31,7 +31,10 @@ test('the root is in the share, and what belongs to the host is gone', () => {
   expect(made.root).toEqual({ path: '/run/coracle/shares/pod/rootfs', readonly: true });
   expect(made).not.toHaveProperty('hooks');
   expect(made.process).not.toHaveProperty('apparmorProfile');
-  expect(made.linux).toEqual({ cgroupsPath: '/coracle/web', namespaces: [{ type: 'mount' }] });
+  expect(made.linux).toEqual({
+    cgroupsPath: '/coracle/web',
+    namespaces: [{ type: 'mount' }, { type: 'cgroup' }],
+  });
 });
 
 test('the network is the VM’s, and namespaces by path are too', () => {
@@ -44,6 +47,7 @@ test('the network is the VM’s, and namespaces by path are too', () => {
   expect(convert({ linux: { namespaces } }).made.linux.namespaces).toEqual([
     { type: 'pid' },
     { type: 'mount' },
+    { type: 'cgroup' },
   ]);
 });
 
@@ -88,4 +92,17 @@ test.each([
   [{ linux: { namespaces: [{}] } }, 'linux.namespaces[0].type must be a string, it is missing'],
 ])('%j is refused by name', (config, message) => {
   expect(() => convert(config)).toThrow(message);
+});
+
+test('a time namespace with the clocks of all is none, and nobody gives crun orders by annotations', () => {
+  const { made } = convert({
+    annotations: { 'run.oci.handler': 'wasm', name: 'web' },
+    linux: { namespaces: [{ type: 'time' }], timeOffsets: { boottime: { secs: 0 } } },
+  });
+  expect(made.annotations).toEqual({ name: 'web' });
+  expect(made.linux.namespaces).toEqual([{ type: 'mount' }, { type: 'cgroup' }]);
+  expect(made.linux).not.toHaveProperty('timeOffsets');
+  expect(() => convert({ linux: { timeOffsets: { boottime: { secs: 5 } } } })).toThrow(
+    /linux\.timeOffsets\.boottime cannot be applied/,
+  );
 });

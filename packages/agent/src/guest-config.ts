@@ -4,6 +4,7 @@
  */
 import { posix } from 'node:path';
 import type { WindowSize } from '@coracle/sys';
+import { RpcError } from '@coracle/wire';
 import {
   asObject,
   asString,
@@ -15,6 +16,7 @@ import {
   parseObject,
   strings,
 } from './check.ts';
+import { guestResources } from './resources.ts';
 
 export interface GuestConfigOptions {
   readonly config: Uint8Array;
@@ -44,19 +46,27 @@ export function guestConfig(options: GuestConfigOptions): GuestConfig {
   const process = guestProcess(asObject(config.process, 'process'), 'process', options.size);
   const root = optionalObject(config.root, 'root') ?? {};
   config.root = { path: options.rootfs, readonly: optionalBoolean(root.readonly, 'root.readonly') };
-  // The runtime runs them: they are paths of the host.
-  delete config.hooks;
+  // The others are programs of the host: the runtime runs them.
+  const startContainer = optionalArray(
+    optionalObject(config.hooks, 'hooks')?.startContainer,
+    'hooks.startContainer',
+  );
+  if (startContainer.length > 0) config.hooks = { startContainer };
+  else delete config.hooks;
   const guestSources = replaceMounts(config, options);
   const linux = optionalObject(config.linux, 'linux') ?? {};
   config.linux = linux;
   replaceNamespaces(linux, options.local);
   const netSysctls = takeNetSysctls(linux);
+  config.annotations = withoutOrders(config.annotations);
+  takeTimeOffsets(linux);
   // cgroups: one tree of ours. The labels name policies of the host's kernel.
   linux.cgroupsPath = `/coracle/${options.containerId}`;
   delete linux.mountLabel;
   delete linux.intelRdt;
-  if (options.local) delete linux.resources;
-  else optionalObject(linux.resources, 'linux.resources');
+  const resources = guestResources(linux.resources, 'linux.resources');
+  if (options.local || resources === undefined) delete linux.resources;
+  else linux.resources = resources;
   return {
     json: JSON.stringify(config),
     terminal: process.terminal === true,
@@ -119,12 +129,38 @@ function replaceNamespaces(linux: JsonObject, local: boolean): void {
     const namespace = asObject(value, field);
     const type = asString(namespace.type, `${field}.type`);
     const path = namespace.path === undefined ? '' : asString(namespace.path, `${field}.path`);
-    if (type === 'network' || (local && type === 'cgroup')) return;
+    // crun 1.8 fails at a time namespace, and without offsets nobody can tell one from another.
+    if (type === 'network' || type === 'time' || (local && type === 'cgroup')) return;
     // A container without a mount namespace would change the guest's root.
     if (path === '' || type === 'mount') kept.push({ type });
   });
-  if (!kept.some((namespace) => namespace.type === 'mount')) kept.push({ type: 'mount' });
+  const has = (type: string): boolean => kept.some((namespace) => namespace.type === type);
+  if (!has('mount')) kept.push({ type: 'mount' });
+  // Docker on a host with cgroup v1 asks for none: runc shows the container its own cgroup as /sys/fs/cgroup then, and
+  // so does this. Without it programs look for their limits in the guest's root cgroup, which has none.
+  if (!local && !has('cgroup')) kept.push({ type: 'cgroup' });
   linux.namespaces = kept;
+}
+
+/** @throws RpcError unimplemented for a clock that is to differ from the VM's */
+function takeTimeOffsets(linux: JsonObject): void {
+  for (const [clock, value] of Object.entries(optionalObject(linux.timeOffsets, 'linux.timeOffsets') ?? {})) {
+    const { secs = 0, nanosecs = 0 } = asObject(value, `linux.timeOffsets.${clock}`);
+    if (secs === 0 && nanosecs === 0) continue;
+    throw new RpcError(
+      'unimplemented',
+      `linux.timeOffsets.${clock} cannot be applied: crun in the guest cannot`,
+    );
+  }
+  delete linux.timeOffsets;
+}
+
+/** crun takes orders from annotations with this prefix, which are not the container's to give. */
+const CRUN_ORDERS = 'run.oci.';
+
+function withoutOrders(annotations: unknown): JsonObject {
+  const given = Object.entries(optionalObject(annotations, 'annotations') ?? {});
+  return Object.fromEntries(given.filter(([name]) => !name.startsWith(CRUN_ORDERS)));
 }
 
 function takeNetSysctls(linux: JsonObject): Map<string, string> {

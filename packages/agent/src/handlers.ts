@@ -89,8 +89,24 @@ export function agentHandlers({
       await sandbox.container(containerId).resume();
       return {};
     },
+    async statsContainer({ containerId }) {
+      return sandbox.container(containerId).stats();
+    },
+    async updateContainer({ containerId, resources }) {
+      await sandbox.container(containerId).update(resources);
+      return {};
+    },
+    async waitOutOfMemory({ containerId, knownKills }, { signal }) {
+      const waiting = sandbox.container(containerId).outOfMemory(Number(knownKills), signal);
+      const { kills, stopped } = await abortable(waiting, signal);
+      return { kills: BigInt(kills), stopped };
+    },
     async removeContainer({ containerId, force }) {
       await sandbox.removeContainer(containerId, force);
+      return {};
+    },
+    async updateNetwork(request) {
+      await sandbox.updateNetwork(request);
       return {};
     },
     async setClock({ hostTimeNs }) {

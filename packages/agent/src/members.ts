@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, kill } from '@coracle/sys';
+import { oomKills } from './oom-watch.ts';
 
 export interface Members {
   /** Pids as this process sees them. */
@@ -12,15 +13,13 @@ export interface Members {
   oomKills(): number;
 }
 
-const CGROUP_ROOT = '/sys/fs/cgroup';
-
 /** cgroup v2 (Linux Documentation/admin-guide/cgroup-v2.rst). */
 export class CgroupMembers implements Members {
   readonly #folder: string;
 
-  /** @param path below the root of the cgroup tree */
-  constructor(path: string) {
-    this.#folder = join(CGROUP_ROOT, path);
+  /** @param folder of the cgroup */
+  constructor(folder: string) {
+    this.#folder = folder;
   }
 
   pids(): number[] {
@@ -36,12 +35,7 @@ export class CgroupMembers implements Members {
   }
 
   oomKills(): number {
-    try {
-      const events = readFileSync(join(this.#folder, 'memory.events'), 'utf8');
-      return Number(/^oom_kill (\d+)$/m.exec(events)?.[1] ?? 0);
-    } catch {
-      return 0;
-    }
+    return oomKills(this.#folder);
   }
 }
 

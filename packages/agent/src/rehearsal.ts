@@ -36,6 +36,7 @@ export async function rehearse({ sandbox, sessions }: Agent, root: string): Prom
   await host.opened;
   const { requests } = host;
   await requests.call('getAgentDetails', {});
+  await requests.call('updateNetwork', { interfaces: [], routes: [], neighbours: [] });
   const { process } = await requests.call('createContainer', {
     containerId: CONTAINER,
     config: Buffer.from(JSON.stringify(config())),

@@ -3,21 +3,26 @@ import { writeFileSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reseedRandom, setHostname, setRealTime, sync } from '@coracle/sys';
-import type { CreateContainerRequest, CreateSandboxRequest } from '@coracle/wire';
+import type { CreateContainerRequest, CreateSandboxRequest, UpdateNetworkRequest } from '@coracle/wire';
 import { RpcError } from '@coracle/wire';
 import { checkId, invalid } from './check.ts';
 import { Container, type ContainerContext } from './container.ts';
 import { type GuestConfig, guestConfig } from './guest-config.ts';
 import { log, reasonOf } from './log.ts';
+import { Network } from './network/network.ts';
+import { lookForDevices } from './network/wait-for-links.ts';
+import { type PmemDevice, readPmemDevice, restorePmemDevice } from './pmem-device.ts';
 import type { Process } from './process.ts';
 import { Shares } from './shares.ts';
 
 export class Sandbox {
   readonly #context: ContainerContext;
   readonly #shares: Shares;
+  readonly #network = new Network();
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
   #ending = false;
+  #rootDevice: PmemDevice | undefined;
 
   constructor(context: ContainerContext) {
     this.#context = context;
@@ -38,7 +43,10 @@ export class Sandbox {
         if (request.entropy.length > 0) reseedRandom(request.entropy);
         if (request.hostTimeNs > 0n) this.setClock(request.hostTimeNs);
         if (request.hostname !== '') setHostname(request.hostname);
-        if (request.findDevices) writeFileSync('/sys/bus/pci/rescan', '1');
+        if (request.findDevices) {
+          restorePmemDevice(this.#rootDevice);
+          lookForDevices();
+        }
       }
       for (const share of request.shares) this.#shares.add(share);
     } catch (error) {
@@ -48,9 +56,21 @@ export class Sandbox {
     this.#id = request.sandboxId;
   }
 
+  /** The VM is about to be saved: what is not saved with it is kept here. */
+  rememberDevices(): void {
+    this.#rootDevice = readPmemDevice();
+  }
+
   /** For a container before there is a sandbox: see template.ts. */
   lendShare(tag: string, root: string): Disposable {
     return this.#shares.lend(tag, root);
+  }
+
+  /** @throws RpcError */
+  async updateNetwork(request: UpdateNetworkRequest): Promise<void> {
+    if (this.#context.local)
+      throw new RpcError('failed_precondition', "without a VM the network is the host's, and stays as it is");
+    await this.#network.update(request);
   }
 
   /** Nothing without a VM: the clock is the host's own then. */

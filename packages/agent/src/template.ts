@@ -23,6 +23,7 @@ export async function becomeTemplate(agent: Agent, stateFolder: string): Promise
     unmount(root, { detach: true });
     rmdirSync(root);
   }
+  agent.sandbox.rememberDevices();
   // Pages, names and inodes that the boot has read (Documentation/admin-guide/sysctl/vm.rst): whoever needs them again
   // reads them again.
   writeFileSync('/proc/sys/vm/drop_caches', '3');

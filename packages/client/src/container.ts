@@ -1,6 +1,6 @@
 /** A container of a sandbox. */
 import { randomBytes } from 'node:crypto';
-import { RpcError } from '@coracle/wire';
+import { RpcError, type StatsContainerResponse } from '@coracle/wire';
 import { type Abortable, orAbort } from './abort.ts';
 import type { ProcessHandle } from './channel.ts';
 import { type ExecSpec, execProcess, type OciConfig, type OciUser } from './oci.ts';
@@ -110,6 +110,36 @@ export class Container {
   async processes(options: Abortable = {}): Promise<number[]> {
     const request = { containerId: this.id };
     return (await this.#session.call('listProcesses', request, callOptions(options))).pids;
+  }
+
+  /**
+   * What it uses now, as its cgroup in the guest counts it.
+   * @throws RpcError unimplemented with the local driver, which has no cgroups
+   */
+  async stats(options: Abortable = {}): Promise<StatsContainerResponse> {
+    return await this.#session.call('statsContainer', { containerId: this.id }, callOptions(options));
+  }
+
+  /**
+   * Changes its limits; those that `resources` does not name stay. The VM keeps its size.
+   * @param resources `linux.resources` of the OCI runtime specification
+   * @throws RpcError invalid_argument naming the field, failed_precondition when it does not run
+   */
+  async update(resources: object, options: Abortable = {}): Promise<void> {
+    const request = { containerId: this.id, resources: Buffer.from(JSON.stringify(resources)) };
+    await this.#session.call('updateContainer', request, callOptions(options));
+  }
+
+  /**
+   * Resolves when the kernel has killed more than `known` of its processes for want of memory, or it has stopped. Begin
+   * with `stats().memory.oomKills`, go on with the answer.
+   */
+  async outOfMemory(
+    known: bigint,
+    options: Abortable = {},
+  ): Promise<{ readonly kills: bigint; readonly stopped: boolean }> {
+    const request = { containerId: this.id, knownKills: known };
+    return await this.#session.call('waitOutOfMemory', request, callOptions(options));
   }
 
   /**

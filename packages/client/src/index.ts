@@ -1,4 +1,11 @@
-export { type CodeName, isLargeInteger, isRpcError, parseJson, RpcError } from '@coracle/wire';
+export {
+  type CodeName,
+  isLargeInteger,
+  isRpcError,
+  parseJson,
+  RpcError,
+  type StatsContainerResponse as ContainerStats,
+} from '@coracle/wire';
 export type { Abortable } from './abort.ts';
 export type { ProcessHandle } from './channel.ts';
 export { Container, type ExecOptions, type SignalOptions } from './container.ts';
@@ -13,7 +20,13 @@ export {
   type WindowSize,
 } from './process.ts';
 export type { ProcessResult } from './result.ts';
-export { type CreateContainerOptions, type DestroyOptions, Sandbox, type SandboxDetails } from './sandbox.ts';
+export {
+  type CreateContainerOptions,
+  type DestroyOptions,
+  Sandbox,
+  type SandboxDetails,
+  type SandboxNetwork,
+} from './sandbox.ts';
 export type { SignalName } from './signals.ts';
 export type { StartSandboxOptions } from './start-sandbox.ts';
 export type { SandboxVmSpec, ShareLike, SharePath, VmDriverLike, VmLike } from './vm.ts';

@@ -1,5 +1,11 @@
 /** A sandbox: one VM and its containers. */
-import { asRpcError, type BootStage, type GuestMemory, RpcError } from '@coracle/wire';
+import {
+  asRpcError,
+  type BootStage,
+  type GuestMemory,
+  RpcError,
+  type UpdateNetworkRequest,
+} from '@coracle/wire';
 import { type Abortable, orAbort } from './abort.ts';
 import type { ProcessHandle } from './channel.ts';
 import { Container, callOptions, processFrom } from './container.ts';
@@ -23,6 +29,9 @@ export interface CreateContainerOptions extends AttachOptions, Abortable {
   /** False: create it and leave its streams to whoever has `process.handle`. */
   readonly attach?: boolean;
 }
+
+/** Interfaces that the VM has, addresses, routes and neighbours: proto/coracle/v1/agent.proto has each field. */
+export type SandboxNetwork = UpdateNetworkRequest;
 
 export interface SandboxDetails {
   readonly sandboxId: string;
@@ -158,6 +167,17 @@ export class Sandbox implements AsyncDisposable {
       { hostTimeNs: BigInt(Date.now()) * 1_000_000n },
       callOptions(options),
     );
+  }
+
+  /**
+   * Makes the VM's network this one, and waits for interfaces that were just plugged in. What an earlier call has set and this
+   * one does not name is taken back.
+   *
+   * @throws RpcError invalid_argument naming the field, deadline_exceeded for an interface that the guest does not have,
+   * failed_precondition with what its kernel said
+   */
+  async updateNetwork(network: SandboxNetwork, options: Abortable = {}): Promise<void> {
+    await this.#session.call('updateNetwork', network, callOptions(options));
   }
 
   /**

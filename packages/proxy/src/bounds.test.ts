@@ -21,6 +21,7 @@ function client(): LinkClient & { readonly sent: Buffer[] } {
   return {
     sent,
     link: undefined,
+    number: 1,
     control: queue(),
     urgent: queue(),
     bulk: queue(),

@@ -6,9 +6,12 @@ import type { Duplex } from 'node:stream';
 import {
   type CloseOptions,
   Connection,
+  Direction,
+  encodeFrame,
   type Frame,
   FrameType,
   frameTypeName,
+  RecordFlag,
   Role,
   RpcError,
   violation,
@@ -50,7 +53,17 @@ export function sharedBudgets(
   };
 }
 
+/** Who has connected. */
+export interface ClientIdentity {
+  /** Counted from 1. */
+  readonly number: number;
+  /** On this host; 0 when it is not known. */
+  readonly pid: number;
+}
+
 export class ClientConnection implements LinkClient {
+  readonly number: number;
+  readonly pid: number;
   readonly #socket: Duplex;
   readonly #connection: Connection;
   readonly #events: ClientEvents;
@@ -64,7 +77,14 @@ export class ClientConnection implements LinkClient {
   #ended = false;
   link: Link | undefined;
 
-  constructor(socket: Duplex, events: ClientEvents, budgets = sharedBudgets(() => [this])) {
+  constructor(
+    socket: Duplex,
+    events: ClientEvents,
+    budgets = sharedBudgets(() => [this]),
+    { number, pid }: ClientIdentity = { number: 0, pid: 0 },
+  ) {
+    this.number = number;
+    this.pid = pid;
     this.#socket = socket;
     this.#budgets = budgets;
     this.#events = events;
@@ -91,9 +111,16 @@ export class ClientConnection implements LinkClient {
     return this.#towardsControl.bytes + this.#towardsBulk.bytes;
   }
 
+  /** Bytes of its own that wait for the guest. */
+  get inboundBytes(): number {
+    return this.control.bytes + this.urgent.bytes + this.bulk.bytes;
+  }
+
   /** The sandbox's agent has answered. */
   bound(): void {
-    this.#connection.send({ type: FrameType.BOUND });
+    const frame = encodeFrame({ type: FrameType.BOUND });
+    this.link?.tap?.frame(Direction.toClient, this.number, frame, RecordFlag.OWN);
+    this.#connection.sendEncoded(frame);
   }
 
   forward(frame: Frame, bulk: boolean): void {
@@ -101,6 +128,7 @@ export class ClientConnection implements LinkClient {
   }
 
   send(frame: Buffer): void {
+    this.link?.tap?.frame(Direction.toClient, this.number, frame, RecordFlag.OWN);
     this.#push(this.#towardsControl, frame);
   }
 
@@ -133,14 +161,13 @@ export class ClientConnection implements LinkClient {
       return;
     }
     const handle = fromClient[frame.type];
+    // One that is not allowed is the proof of why this connection ends.
+    if (handle === undefined || !this.link?.isOpen)
+      this.link?.tap?.frame(Direction.toAgent, this.number, frame.encoded, RecordFlag.UNOWNED);
     if (handle === undefined) throw violation(`${frameTypeName(frame.type)} from a client`);
     if (this.link === undefined) throw violation(`${frameTypeName(frame.type)} before BIND`);
     if (!this.link.isOpen) throw violation(`${frameTypeName(frame.type)} before BOUND`);
     handle(this.link, this, frame);
-  }
-
-  get #inboundBytes(): number {
-    return this.control.bytes + this.urgent.bytes + this.bulk.bytes;
   }
 
   #inbound(priority: Priority): DataQueue {
@@ -156,7 +183,7 @@ export class ClientConnection implements LinkClient {
     const { bytes, limitBytes } = this.#budgets.inbound;
     const crowded = bytes > limitBytes;
     const allowed = crowded ? INBOUND_SHARE_BYTES : MAX_INBOUND_BYTES;
-    return Math.max(this.#inboundBytes / allowed, this.control.bytes / MAX_INBOUND_CONTROL_BYTES);
+    return Math.max(this.inboundBytes / allowed, this.control.bytes / MAX_INBOUND_CONTROL_BYTES);
   }
 
   #pauseReading(): void {
@@ -177,7 +204,7 @@ type FromClient = (link: Link, client: ClientConnection, frame: Frame) => void;
 /** What a client may send once it is bound; everything else breaks the rules. */
 const fromClient: Partial<Record<FrameType, FromClient>> = {
   [FrameType.REQUEST]: (link, client, frame) => link.request(client, frame),
-  [FrameType.CANCEL]: (link, client, frame) => link.cancel(client, frame.id),
+  [FrameType.CANCEL]: (link, client, frame) => link.cancel(client, frame),
   [FrameType.ATTACH]: (link, client, frame) => link.attach(client, frame),
   [FrameType.DATA]: (link, client, frame) => link.data(client, frame),
   [FrameType.EOF]: (link, client, frame) => link.control(client, frame),

@@ -25,6 +25,12 @@ export const MAX_ATTACHMENTS = 4096;
 export const ASK_AGAIN_AT_FIRST_MS = 2000;
 export const ASK_AGAIN_AT_LAST_MS = 60_000;
 
+/** Captures at a time, and what may wait for the reader of one: beyond that records are dropped and counted. */
+export const MAX_CAPTURES = 8;
+export const MAX_CAPTURE_QUEUE_BYTES = 16 * MiB;
+/** While something is captured, what waits in the proxy is looked at this often. */
+export const CAPTURE_LOOK_MS = 1000;
+
 /** Connections of clients: one per process at most, so several thousand containers on a host. */
 const MAX_CLIENTS = 4096;
 /** Descriptors for links, for the proxy's own files, and for clients that are being turned away. */

@@ -6,6 +6,8 @@ import type { Link } from './link.ts';
 
 export interface LinkClient extends Holder {
   link: Link | undefined;
+  /** Which of the proxy's clients, from 1: what captures call it. */
+  readonly number: number;
   /** What this client sends to the agent: control frames, signals and resizes, and everything else. */
   readonly control: DataQueue;
   readonly urgent: DataQueue;

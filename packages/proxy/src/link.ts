@@ -10,12 +10,14 @@ import {
   agentMethods,
   asRpcError,
   Connection,
+  Direction,
   encodeFrame,
   encodeMessage,
   type Frame,
   FrameType,
   frameTypeName,
   MORE,
+  RecordFlag,
   Request,
   Role,
   RpcError,
@@ -30,9 +32,12 @@ import type { DialledTransport } from './dial.ts';
 import { ASK_AGAIN_AT_FIRST_MS, ASK_AGAIN_AT_LAST_MS, MAX_SANDBOX_QUEUE_BYTES } from './limits.ts';
 import type { LinkClient } from './link-client.ts';
 import { RequestRoutes, type RoutedRequest } from './request-routes.ts';
+import type { LinkTap } from './taps.ts';
 
 export class Link {
   readonly sandboxId: string;
+  /** While somebody captures this sandbox. */
+  tap: LinkTap | undefined;
   /** Undefined until the transport has been dialled. */
   #connection: Connection | undefined;
   #closed = false;
@@ -56,8 +61,10 @@ export class Link {
     sandboxId: string,
     transport: Duplex | (() => Promise<DialledTransport>),
     onClosed: (link: Link, reason: RpcError) => void,
+    tap?: LinkTap,
   ) {
     this.sandboxId = sandboxId;
+    this.tap = tap;
     this.#onClosed = onClosed;
     if (typeof transport !== 'function') this.#begin({ socket: transport, flush: true });
     else {
@@ -67,6 +74,7 @@ export class Link {
   }
 
   #begins(): void {
+    this.tap?.event('link_opening');
     this.#dial?.().then(
       (dialled) => this.#begin(dialled),
       (error: unknown) => this.#ended(asRpcError(error)),
@@ -83,6 +91,7 @@ export class Link {
       { role: Role.proxy, opener: true, flush },
       {
         open: () => {
+          this.tap?.event('link_open');
           for (const client of this.#clients) client.bound();
         },
         frame: (frame) => this.#fromAgent(frame),
@@ -125,6 +134,7 @@ export class Link {
   #ended(reason: RpcError): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.tap?.event('link_closed', 0, { code: reason.number, text: reason.reason });
     this.#onClosed(this, reason);
   }
 
@@ -149,7 +159,11 @@ export class Link {
     // Whoever takes its place says everything again.
     for (const queue of [client.control, client.urgent, client.bulk]) queue.clear();
     this.#attachments.removeClient(client);
-    for (const route of this.#requests.removeClient(client)) this.#own.push(cancelOf(route));
+    for (const route of this.#requests.removeClient(client)) {
+      const cancel = encodeFrame({ type: FrameType.CANCEL, id: route.clientId });
+      this.tap?.frame(Direction.toAgent, client.number, cancel, RecordFlag.OWN);
+      this.#own.push(cancelOf(route));
+    }
     this.#connection?.schedule(this.#own);
     // A guest that never listens must not be dialled for ever.
     if (this.#connection === undefined && this.#clients.size === 0)
@@ -169,18 +183,23 @@ export class Link {
     const encode = requestType.encode as (message: AgentRequest<M>) => { finish(): Uint8Array };
     const request = { method: name, payload: encode(message).finish(), idempotencyKey: '' };
     const bytes = Request.encode(Request.fromPartial(request)).finish();
-    for (const part of encodeMessage(FrameType.REQUEST, this.#requests.unclaimedId(), bytes))
+    for (const part of encodeMessage(FrameType.REQUEST, this.#requests.unclaimedId(), bytes)) {
+      this.tap?.frame(Direction.toAgent, 0, part, RecordFlag.OWN);
       this.#own.push(part);
+    }
     this.#connection?.schedule(this.#own);
   }
 
   request(client: LinkClient, frame: Frame): void {
+    // Before its id becomes the link's.
+    this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     const route = this.#requests.part(client, frame);
     if (route) this.#push(route.large ? client.bulk : client.control, withId(frame, route.linkId));
   }
 
-  cancel(client: LinkClient, clientId: number): void {
-    const route = this.#requests.cancel(client, clientId);
+  cancel(client: LinkClient, frame: Frame): void {
+    this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
+    const route = this.#requests.cancel(client, frame.id);
     if (route) this.#cancelBehind(client, route);
   }
 
@@ -190,6 +209,7 @@ export class Link {
   }
 
   attach(client: LinkClient, frame: Frame): void {
+    this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     if (splitStreamId(frame.id).kind !== StreamKind.control)
       throw violation(`ATTACH to stream ${frame.id}, which is no process id`);
     if (frame.generation === 0) throw violation('ATTACH with generation 0');
@@ -211,21 +231,35 @@ export class Link {
   }
 
   #allows(client: LinkClient, frame: Frame): boolean {
-    return this.#attachments.allows(client, splitStreamId(frame.id).process * 4, frame.generation);
+    const allowed = this.#attachments.allows(client, splitStreamId(frame.id).process * 4, frame.generation);
+    this.tap?.frame(Direction.toAgent, client.number, frame.encoded, allowed ? 0 : RecordFlag.UNOWNED);
+    return allowed;
   }
 
   #fromAgent(frame: Frame): void {
     if (frame.type === FrameType.RESPONSE) {
       const route = this.#requests.answerPart(frame);
-      if (route?.client === undefined) return;
+      if (route?.client === undefined) {
+        this.tap?.frame(Direction.toClient, 0, frame.encoded, RecordFlag.UNOWNED);
+        return;
+      }
       withId(frame, route.clientId);
+      this.tap?.frame(Direction.toClient, route.client.number, frame.encoded);
       route.client.forward(frame, (frame.flags & MORE) !== 0 || route.answerBytes > frame.payload.length);
       return;
     }
-    if (!streamFrames.has(frame.type)) throw violation(`${frameTypeName(frame.type)} from the agent`);
+    if (!streamFrames.has(frame.type)) {
+      this.tap?.frame(Direction.toClient, 0, frame.encoded, RecordFlag.UNOWNED);
+      throw violation(`${frameTypeName(frame.type)} from the agent`);
+    }
     // A frame without an owner was sent before its client went away; whoever attaches gets it again.
     const processId = splitStreamId(frame.id).process * 4;
-    this.#attachments.receiver(frame, processId)?.forward(frame, frame.type === FrameType.DATA);
+    const client = this.#attachments.receiver(frame, processId);
+    if (this.tap !== undefined) {
+      const flags = client === undefined ? RecordFlag.UNOWNED : 0;
+      this.tap.frame(Direction.toClient, client?.number ?? 0, frame.encoded, flags);
+    }
+    client?.forward(frame, frame.type === FrameType.DATA);
   }
 }
 

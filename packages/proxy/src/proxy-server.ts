@@ -2,17 +2,19 @@
  * The proxy: a switch between clients on a unix socket and the agents of sandboxes (docs/protocol.md). As a
  * class it lives inside another program; `main.ts` makes a daemon of it.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readlinkSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
 import { adoptLock, type Lock, peerCredentials, tryLockFile } from '@coracle/sys';
-import { Connection, Role, RpcError } from '@coracle/wire';
+import { Connection, Direction, encodeFrame, FrameType, Role, RpcError } from '@coracle/wire';
 import { ClientConnection, type SharedBudgets, sharedBudgets } from './client-connection.ts';
 import { ClockWatch } from './clock-watch.ts';
+import { DebugSocket, debugSocketPath } from './debug-socket.ts';
 import { DialError, dialLink } from './dial.ts';
-import { MAX_TURNED_AWAY, maxClients } from './limits.ts';
+import { CAPTURE_LOOK_MS, MAX_TURNED_AWAY, maxClients } from './limits.ts';
 import { Link } from './link.ts';
+import { type LinkTap, type Tapping, Taps } from './taps.ts';
 
 /** As in BIND: docs/protocol.md, section 2. */
 const SANDBOX_ID = /^[A-Za-z0-9_.-]{1,128}$/;
@@ -52,6 +54,17 @@ export class ProxyServer {
   readonly #server = net.createServer({ allowHalfOpen: false }, (socket) => this.#accept(socket));
   #lock: Lock | undefined;
   #clock: ClockWatch | undefined;
+  #lastClient = 0;
+  readonly #taps = new Taps();
+  /** Clients for which something waited when that was last recorded. */
+  readonly #waited = new Set<ClientConnection>();
+  #looking: NodeJS.Timeout | undefined;
+  readonly #debug = new DebugSocket({
+    captures: () => this.#taps.size,
+    startCapture: (tapping) => this.startCapture(tapping),
+    stopCapture: (tapping) => this.stopCapture(tapping),
+    refusal,
+  });
   /** Called when the last client has gone. */
   onIdle: (() => void) | undefined;
 
@@ -62,7 +75,7 @@ export class ProxyServer {
   }
 
   get idle(): boolean {
-    return this.#unbound.size + this.#bound.size === 0;
+    return this.#unbound.size + this.#bound.size + this.#taps.size === 0;
   }
 
   /** For status output. */
@@ -97,6 +110,10 @@ export class ProxyServer {
           resolve();
         });
       });
+      await this.#debug.listen(debugSocketPath(socketPath)).catch((error: Error) => {
+        // Its path is longer, and may be too long for a socket. Streams go without it.
+        this.#options.log?.warn({ reason: error.message }, 'captures cannot be asked for');
+      });
     } catch (error) {
       lock.release();
       throw error;
@@ -118,23 +135,26 @@ export class ProxyServer {
     for (const transport of this.#transports) if (transport.writableFinished) transport.destroy();
     for (const client of [...this.#unbound, ...this.#bound]) client.close(reason, { linger: false });
     for (const link of [...this.#links.values()]) link.close(reason);
-    await closed;
+    await Promise.all([closed, this.#debug.close()]);
     this.#clock?.close();
     this.#lock?.release();
   }
 
   #accept(socket: net.Socket): void {
-    const refused = refusal(socket);
+    const { pid, refused } = peerOf(socket);
     if (refused !== undefined) {
       this.#options.log?.warn({ reason: refused }, 'refused a connection');
       socket.destroy();
       return;
     }
-    this.accept(socket);
+    this.accept(socket, pid);
   }
 
-  /** A client has come on a transport whose other end may use this proxy. */
-  accept(transport: Duplex): void {
+  /**
+   * A client has come on a transport whose other end may use this proxy.
+   * @param pid of its process on this host, for captures
+   */
+  accept(transport: Duplex, pid = 0): void {
     this.#transports.add(transport);
     transport.once('close', () => this.#transports.delete(transport));
     if (this.#unbound.size + this.#bound.size >= this.#maxClients && !this.#evictUnbound()) {
@@ -148,13 +168,19 @@ export class ProxyServer {
           bind: (client, sandboxId) => this.#bind(client, sandboxId),
           closed: (client, reason) => {
             const sandbox = client.link?.sandboxId;
+            client.link?.tap?.event('client_closed', client.number, {
+              code: reason.number,
+              text: reason.reason,
+            });
             this.#options.log?.debug({ sandbox, reason: reason.message }, 'client closed');
             this.#unbound.delete(client);
             this.#bound.delete(client);
+            this.#waited.delete(client);
             if (this.idle) this.onIdle?.();
           },
         },
         this.#budgets,
+        { number: ++this.#lastClient, pid },
       ),
     );
   }
@@ -196,7 +222,62 @@ export class ProxyServer {
     const link = this.#links.get(sandboxId) ?? this.#open(sandboxId, path.join(sandboxes, sandboxId));
     this.#unbound.delete(client);
     this.#bound.add(client);
+    if (link.tap !== undefined) {
+      const bind = encodeFrame({ type: FrameType.BIND, payload: Buffer.from(sandboxId, 'latin1') });
+      tellOf(client, link.tap);
+      link.tap.frame(Direction.toAgent, client.number, bind);
+    }
     link.addClient(client);
+  }
+
+  /** Frames go to this capture from now on; it is told first what is there already. */
+  startCapture(tapping: Tapping): void {
+    this.#taps.add(tapping);
+    this.#tap();
+    for (const link of this.#links.values()) {
+      const tap = this.#taps.only(tapping, link.sandboxId);
+      if (tap === undefined) continue;
+      tap.event('already');
+      tap.event(link.isOpen ? 'link_open' : 'link_opening');
+    }
+    for (const client of this.#bound) {
+      const tap = client.link && this.#taps.only(tapping, client.link.sandboxId);
+      if (tap === undefined) continue;
+      tap.event('already', client.number);
+      tellOf(client, tap);
+    }
+    this.#looking ??= setInterval(() => this.#look(), CAPTURE_LOOK_MS);
+    this.#looking.unref();
+    this.#options.log?.info({ content: tapping.capture.content }, 'a capture begins');
+  }
+
+  stopCapture(tapping: Tapping): void {
+    if (!this.#taps.delete(tapping)) return;
+    this.#tap();
+    if (this.#taps.size === 0) {
+      clearInterval(this.#looking);
+      this.#looking = undefined;
+      this.#waited.clear();
+    }
+    this.#options.log?.info({}, 'a capture has ended');
+    if (this.idle) this.onIdle?.();
+  }
+
+  #tap(): void {
+    for (const link of this.#links.values()) link.tap = this.#taps.of(link.sandboxId);
+  }
+
+  /** Records what waits in the proxy, and for whom. */
+  #look(): void {
+    for (const client of this.#bound) {
+      const tap = client.link?.tap;
+      const waits = client.queuedBytes + client.inboundBytes > 0;
+      if (tap === undefined || (!waits && !this.#waited.has(client))) continue;
+      if (waits) this.#waited.add(client);
+      else this.#waited.delete(client);
+      tap.event('client_queue', client.number, { value: client.queuedBytes });
+      tap.event('guest_queue', client.number, { value: client.inboundBytes });
+    }
   }
 
   #open(sandboxId: string, folder: string): Link {
@@ -212,6 +293,7 @@ export class ProxyServer {
         const told = reasonForClients(sandboxId, reason);
         for (const client of [...ended.clients]) client.close(told);
       },
+      this.#taps.of(sandboxId),
     );
     this.#links.set(sandboxId, link);
     log?.info({ sandbox: sandboxId }, 'link opened');
@@ -225,15 +307,35 @@ function reasonForClients(sandboxId: string, reason: RpcError): RpcError {
   return new RpcError('aborted', `the link to sandbox ${sandboxId} has ended: ${reason.reason}`);
 }
 
+/** Says in a capture who a client is. */
+function tellOf(client: ClientConnection, tap: LinkTap): void {
+  tap.event('client_bound', client.number, { value: client.pid, text: programOf(client.pid) });
+}
+
+/** Its file's name; not its arguments, which are user data. It may have ended. */
+function programOf(pid: number): string {
+  if (pid === 0) return '';
+  try {
+    return path.basename(readlinkSync(`/proc/${pid}/exe`));
+  } catch {
+    return '';
+  }
+}
+
 /** The socket's mode keeps others out already; the peer's uid is checked as well, since modes get changed. */
 function refusal(socket: net.Socket): string | undefined {
+  return peerOf(socket).refused;
+}
+
+function peerOf(socket: net.Socket): { readonly pid: number; readonly refused?: string } {
   const handle = (socket as unknown as { _handle?: { fd?: number } })._handle;
-  if (handle?.fd === undefined || handle.fd < 0) return 'the connection was gone at once';
+  if (handle?.fd === undefined || handle.fd < 0)
+    return { pid: 0, refused: 'the connection was gone at once' };
   try {
     const { uid, pid } = peerCredentials(handle.fd);
-    if (uid !== 0 && uid !== process.getuid?.()) return `process ${pid} of uid ${uid} may not use this proxy`;
+    if (uid === 0 || uid === process.getuid?.()) return { pid };
+    return { pid, refused: `process ${pid} of uid ${uid} may not use this proxy` };
   } catch (error) {
-    return `the peer's credentials can't be read: ${(error as Error).message}`;
+    return { pid: 0, refused: `the peer's credentials can't be read: ${(error as Error).message}` };
   }
-  return undefined;
 }

@@ -132,6 +132,6 @@ function bindMounts(spec: Spec, folder: string, path: string): BindMount[] {
     }
     const absolute = isAbsolute(source) ? resolve(source) : resolve(folder, source);
     statOf(absolute, `${path}: the source of mounts[${i}] (${mount.destination})`);
-    return [{ mount: i, source: absolute, readonly: options.includes('ro') }];
+    return [{ mount: i, source: absolute, readonly: options.includes('ro') || options.includes('rro') }];
   });
 }

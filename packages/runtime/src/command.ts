@@ -9,6 +9,8 @@ export interface Context {
   /** Read when a command needs it, so that a wrong variable does not break `coracle version`. */
   readonly settings: Settings;
   readonly log: Log;
+  /** --systemd-cgroup: linux.cgroupsPath has systemd's form. */
+  readonly systemdCgroup: boolean;
 }
 
 export interface Command<S extends OptionSpecs = OptionSpecs> {

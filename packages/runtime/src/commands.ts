@@ -3,6 +3,8 @@ import type { Command } from './command.ts';
 
 export interface CommandEntry {
   readonly summary: string;
+  /** Called by our own programs; not among the commands of the usage text. */
+  readonly hidden?: true;
   /** What follows `coracle <name> [flags]`. */
   readonly usage: string;
   load(): Promise<{ readonly default: Command }>;
@@ -48,17 +50,58 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: 'ID',
     load: () => import('./commands/resume.ts'),
   },
+  update: {
+    summary: 'change the limits of a container while it runs',
+    usage: 'ID',
+    load: () => import('./commands/update.ts'),
+  },
+  events: {
+    summary: 'print what a container uses, and when the kernel kills in it for want of memory',
+    usage: 'ID',
+    load: () => import('./commands/events.ts'),
+  },
   spec: { summary: 'write a config.json to start from', usage: '', load: () => import('./commands/spec.ts') },
   doctor: {
     summary: 'check whether this host can run containers',
     usage: '',
     load: () => import('./commands/doctor.ts'),
   },
+  pool: {
+    summary: 'keep VMs waiting, so that containers start sooner, until it is ended',
+    usage: '',
+    load: () => import('./commands/pool.ts'),
+  },
+  env: {
+    summary: 'print the configuration in force, and where it comes from',
+    usage: '',
+    load: () => import('./commands/env.ts'),
+  },
+  features: {
+    summary: 'print what is supported, for engines (features.md of the OCI specification)',
+    usage: '',
+    load: () => import('./commands/features.ts'),
+  },
   template: {
     summary: 'list, build, prune or verify the templates that VMs are started from',
     usage: 'list|build|prune|verify',
     load: () => import('./commands/template.ts'),
   },
+  install: {
+    summary: "add this runtime to an engine's configuration, and show the change",
+    usage: '--docker',
+    load: () => import('./commands/install.ts'),
+  },
+  uninstall: {
+    summary: "take it out of an engine's configuration",
+    usage: '--docker',
+    load: () => import('./commands/uninstall.ts'),
+  },
   gc: { summary: 'remove what crashes have left behind', usage: '', load: () => import('./commands/gc.ts') },
+  'sync-network': {
+    summary: "give a container's virtual machine the network that its namespace has by now",
+    usage: 'ID',
+    hidden: true,
+    load: () => import('./commands/sync-network.ts'),
+  },
   version: { summary: 'print the version', usage: '', load: () => import('./commands/version.ts') },
 };

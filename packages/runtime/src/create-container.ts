@@ -2,7 +2,7 @@
  * Making a container: everything wrong with the bundle is found before anything is started; the proxy starts
  * while the VM boots; whatever fails or interrupts, at any step, undoes the steps before it.
  *
- *     bundle ─► id and lock ─┬► VM ────┬► agent ─► container ─► shim ─► pid file
+ *     bundle ─► id and lock ─┬► VM ────┬► agent ─► container ─► shim ─► hooks ─► network ─► pid file
  *                            └► proxy ─┘
  */
 import { rmSync } from 'node:fs';
@@ -11,10 +11,15 @@ import { type Container, type OciConfig, parseJson, type Sandbox } from '@coracl
 import type { Lock, SavedTerminal } from '@coracle/sys';
 import type { VmSize } from '@coracle/vm';
 import { type Bundle, readBundle } from './bundle.ts';
+import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { Context } from './command.ts';
+import { checkCompatibility, type LooseConfig, withoutForeignDevices } from './compatibility.ts';
 import { type ConsolePlan, planConsole } from './console.ts';
 import { restore, saveTerminal } from './foreground.ts';
+import { checkHooks, runHooks, runHooksAnyway } from './hooks.ts';
 import { checkContainerId } from './ids.ts';
+import { planNamespace } from './network/namespace.ts';
+import { releaseNetwork, syncCommand, syncNetwork } from './network/sync-network.ts';
 import { writePidFile } from './pid-file.ts';
 import { identify } from './process-identity.ts';
 import { Progress } from './progress.ts';
@@ -23,9 +28,11 @@ import { mountName, removeSandbox, rootfsName, shareTag, startSandbox } from './
 import { sandboxIdOf } from './sandbox-id.ts';
 import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
+import type { Spec } from './spec.ts';
 import { startError } from './start-error.ts';
 import type { ContainerState } from './state.ts';
 import { startTemplateMaker } from './template-maker.ts';
+import { withTmpfsModes } from './tmpfs-modes.ts';
 
 export interface CreateRequest {
   readonly id: string;
@@ -41,6 +48,7 @@ export interface CreateRequest {
 /** Disposing of it removes the container again, unless `keep` was called. */
 export interface Created extends AsyncDisposable {
   readonly state: ContainerState;
+  readonly sandbox: Sandbox;
   readonly container: Container;
   readonly shim: Shim;
   readonly console: ConsolePlan;
@@ -53,12 +61,18 @@ export interface Created extends AsyncDisposable {
 /** @throws CliError, VmError, or the signal's reason; nothing is left behind then */
 export async function createContainer(
   request: CreateRequest,
-  { store, settings, log }: Context,
+  { store, settings, log, systemdCgroup }: Context,
   signal: AbortSignal,
 ): Promise<Created> {
   const id = checkContainerId(request.id);
   const bundle = readBundle(request.bundle);
+  if (settings.driver !== 'local') {
+    for (const warning of checkCompatibility(bundle.spec as Spec & LooseConfig, bundle.binds))
+      log.warning(warning);
+  }
   checkRunDirectory(settings.runDirectory);
+  checkHooks(bundle.spec.hooks);
+  const network = planNamespace(bundle.spec, settings.driver);
   const console = planConsole(bundle.spec.process, request);
   const terminal = saveTerminal(console);
   const sandboxId = sandboxIdOf(store.root, id);
@@ -74,8 +88,14 @@ export async function createContainer(
     sandboxDirectory: directory,
     proxySocket: proxy.socketPath,
     driver: settings.driver,
+    network,
   };
   store.write(creating);
+  let hooksBegun = false;
+  undo.defer(async () => {
+    if (hooksBegun) await runHooksAnyway('poststop', creating.hooks, creating, 'stopped', log);
+  });
+  undo.defer(() => releaseNetwork(store, creating, log));
 
   using progress = new Progress('starting the virtual machine');
   undo.defer(() => removeSandbox(directory));
@@ -92,6 +112,7 @@ export async function createContainer(
     signal,
     progress,
     log,
+    systemdCgroup,
     onTemplateMissing: (size) => {
       missing = size;
     },
@@ -108,12 +129,23 @@ export async function createContainer(
       name: `container ${id}`,
       console,
       stdin: wantsStdin(console),
+      network,
+      ...(settings.driver === 'local' ? {} : { onNetworkChange: syncCommand(store, id) }),
       exitFile: store.exitFile(id),
+      command: bundle.spec.process.args ?? [],
+      cgroups: cgroupFolders(cgroupOf(directory)),
+      container: store.directory(id),
     },
     signal,
   );
   undo.defer(() => shim.kill());
-  const state: ContainerState = { ...creating, phase: 'created', shim: shim.identity };
+  const withShim: ContainerState = { ...creating, shim: shim.identity };
+  store.write(withShim);
+  hooksBegun = true;
+  for (const kind of ['prestart', 'createRuntime'] as const)
+    await runHooks(kind, bundle.spec.hooks, withShim, 'creating', signal);
+  await syncNetwork(store, withShim, async () => sandbox);
+  const state: ContainerState = { ...withShim, phase: 'created' };
   store.write(state);
   if (request.pidFile !== undefined) {
     const pidFile = resolve(request.pidFile);
@@ -122,12 +154,12 @@ export async function createContainer(
   }
   signal.throwIfAborted();
   if (missing !== undefined && settings.template === 'auto') startTemplateMaker(settings, missing);
-  return keepable({ state, container, shim, console, terminal }, { lock, sandbox, undo: undo.move() });
+  return keepable({ state, sandbox, container, shim, console, terminal }, { lock, undo: undo.move() });
 }
 
 function keepable(
-  made: Pick<Created, 'state' | 'container' | 'shim' | 'console' | 'terminal'>,
-  { lock, sandbox, undo }: { lock: Lock; sandbox: Sandbox; undo: AsyncDisposableStack },
+  made: Omit<Created, 'keep' | typeof Symbol.asyncDispose>,
+  { lock, undo }: { lock: Lock; undo: AsyncDisposableStack },
 ): Created {
   let kept = false;
   return {
@@ -135,7 +167,7 @@ function keepable(
     keep() {
       kept = true;
       lock.release();
-      sandbox.close();
+      made.sandbox.close();
     },
     async [Symbol.asyncDispose]() {
       if (!kept) await undo.disposeAsync();
@@ -154,7 +186,7 @@ async function createInGuest(
   try {
     return await sandbox.createContainer({
       id,
-      config: parseJson(bundle.configText) as OciConfig,
+      config: configForGuest(bundle),
       rootfs: { share: shareTag, path: rootfsName },
       bindSources: bundle.binds.map(({ mount }) => ({ mount, share: shareTag, path: mountName(mount) })),
       stdin: wantsStdin(console),
@@ -168,8 +200,15 @@ async function createInGuest(
   }
 }
 
+function configForGuest({ configText, rootfs }: Bundle): OciConfig {
+  return withTmpfsModes(withoutForeignDevices(parseJson(configText) as OciConfig & LooseConfig), rootfs);
+}
+
 function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
+  const { poststart, poststop } = spec.hooks ?? {};
+  const hooks = { ...(poststart ? { poststart } : {}), ...(poststop ? { poststop } : {}) };
   const runner = request.keepsWatch ? identify(process.pid) : undefined;
+  const { resources } = spec.linux ?? {};
   return {
     version: 1,
     id: request.id,
@@ -181,16 +220,8 @@ function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
     annotations: spec.annotations ?? {},
     createdAt: new Date().toISOString(),
     owner: process.getuid!(),
+    ...(resources === undefined ? {} : { resources }),
+    ...(Object.keys(hooks).length === 0 ? {} : { hooks }),
     ...(runner === undefined ? {} : { runner }),
   } as const;
-}
-
-/** Lets the process of a created container go. @throws CliError, or the signal's reason */
-export async function startContainer(container: Container, signal?: AbortSignal): Promise<void> {
-  try {
-    await container.start(signal === undefined ? {} : { signal });
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw startError(error, `cannot start container ${container.id}`);
-  }
 }

@@ -1,6 +1,6 @@
 import type { QemuDriver, VmDriver } from '@coracle/vm';
 import { CliError } from './errors.ts';
-import { agentEntry, type Settings, type Transport } from './settings.ts';
+import { agentEntry, poolFolder, type Settings, type Transport } from './settings.ts';
 
 /** The driver that the settings ask for. @throws CliError for a transport that it does not have */
 export async function createDriver(settings: Settings): Promise<VmDriver> {
@@ -12,12 +12,18 @@ export async function createDriver(settings: Settings): Promise<VmDriver> {
 }
 
 /** The one that has VMs. @throws CliError for a transport that it does not have */
-export async function createVmDriver({ accel, transport, template }: Settings): Promise<QemuDriver> {
+export async function createVmDriver({
+  accel,
+  transport,
+  template,
+  runDirectory,
+}: Settings): Promise<QemuDriver> {
   const { createQemuDriver } = await import('@coracle/vm');
   return createQemuDriver({
     accel,
     transport: of('qemu', transport, ['auto', 'virtio-serial', 'vsock']),
     template: template === 'off' ? 'off' : 'auto',
+    pool: poolFolder(runDirectory),
   });
 }
 

@@ -1,13 +1,14 @@
 /** Another process in a running container. */
 import { randomUUID } from 'node:crypto';
 import { connectSandbox } from './agent.ts';
+import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { ConsolePlan } from './console.ts';
 import { CliError } from './errors.ts';
 import { proxyOf } from './proxy.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
 import type { ProcessSpec } from './spec.ts';
 import { startError } from './start-error.ts';
-import type { ContainerState } from './state.ts';
+import type { ContainerState, StateStore } from './state.ts';
 import { statusOf } from './status.ts';
 
 /** runc's code for an exec that failed before the process was there. */
@@ -24,6 +25,7 @@ export function checkExecable(state: ContainerState): void {
 
 /** @throws CliError, or the signal's reason; nothing is left behind then */
 export async function execInContainer(
+  store: StateStore,
   state: ContainerState,
   process: ProcessSpec,
   console: ConsolePlan,
@@ -50,6 +52,9 @@ export async function execInContainer(
       name: `exec in ${id}`,
       console,
       stdin,
+      command: process.args ?? [],
+      cgroups: cgroupFolders(cgroupOf(state.sandboxDirectory)),
+      container: store.directory(id),
     };
     return await startShim(plan, signal).catch(async (error: unknown) => {
       // Nobody would ever read its output or wait for it.

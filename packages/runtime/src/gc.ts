@@ -5,10 +5,12 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoCode } from './errors.ts';
+import type { Log } from './log.ts';
 import { isAlive } from './process-identity.ts';
 import { sandboxesFolder } from './proxy.ts';
 import { removeContainer } from './remove-container.ts';
 import { type Owner, ownerFile, removeSandbox } from './sandbox.ts';
+import { poolFolder } from './settings.ts';
 import { StateStore } from './state.ts';
 import { statusOf } from './status.ts';
 
@@ -16,10 +18,10 @@ import { statusOf } from './status.ts';
 const ownerlessAgeMs = 60_000;
 
 /** @returns what was removed, in words */
-export async function collectGarbage(store: StateStore, runDirectory: string): Promise<string[]> {
+export async function collectGarbage(store: StateStore, runDirectory: string, log: Log): Promise<string[]> {
   const removed: string[] = [];
   for (const id of store.ids()) {
-    const why = await removeIfAbandoned(store, id);
+    const why = await removeIfAbandoned(store, id, log);
     if (why !== undefined) removed.push(`container ${id}: ${why}`);
   }
   const sandboxes = sandboxesFolder(runDirectory);
@@ -29,10 +31,13 @@ export async function collectGarbage(store: StateStore, runDirectory: string): P
     await removeSandbox(directory);
     removed.push(`virtual machine ${name}: its container does not exist`);
   }
+  const { clearPool } = await import('@coracle/vm');
+  const pooled = await clearPool(poolFolder(runDirectory));
+  if (pooled > 0) removed.push(`${pooled} VM${pooled === 1 ? '' : 's'} of a pool that was killed`);
   return removed;
 }
 
-async function removeIfAbandoned(store: StateStore, id: string): Promise<string | undefined> {
+async function removeIfAbandoned(store: StateStore, id: string, log: Log): Promise<string | undefined> {
   using lock = await store.tryLock(id);
   // Whoever holds it is at work.
   if (lock === undefined) return undefined;
@@ -43,7 +48,7 @@ async function removeIfAbandoned(store: StateStore, id: string): Promise<string 
       : state.runner !== undefined && !isAlive(state.runner) && statusOf(state) === 'stopped'
         ? 'the coracle run that would have removed it was killed'
         : undefined;
-  if (why !== undefined) await removeContainer(store, id);
+  if (why !== undefined) await removeContainer(store, id, log);
   return why;
 }
 

@@ -14,7 +14,10 @@ export const globalOptions = {
   },
   'log-format': { type: 'string', value: 'FORMAT', help: 'text (default) or json' },
   debug: { type: 'boolean', help: 'log what is done, and show where errors come from' },
-  'systemd-cgroup': { type: 'boolean', help: "accepted: cgroups are the guest's, and systemd is not in it" },
+  'systemd-cgroup': {
+    type: 'boolean',
+    help: 'linux.cgroupsPath is slice:prefix:name, whose folders are made without systemd',
+  },
   rootless: { type: 'string', value: 'BOOL', help: 'accepted for engines that give it; has no effect' },
   criu: { type: 'string', value: 'PATH', help: 'accepted for engines that give it; has no effect' },
   help: { type: 'boolean', short: 'h', help: 'show this text' },

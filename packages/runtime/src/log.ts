@@ -24,9 +24,10 @@ export class Log {
     else this.#append('debug', message);
   }
 
+  /** As runc's: with a log file not on stderr, which is the container's own when an engine calls `create`. */
   warning(message: string): void {
-    printError(`coracle: ${message}\n`);
-    this.#append('warning', message);
+    if (this.#path === undefined) printError(`coracle: warning: ${message}\n`);
+    else this.#append('warning', message);
   }
 
   /** To stderr for people, and to the file for engines. */

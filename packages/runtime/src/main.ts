@@ -19,24 +19,29 @@ async function main(args: readonly string[]): Promise<number> {
     const { values, positionals } = parseOptions(args, globalOptions, { stopAtPositional: true });
     debug = values.debug === true;
     log = new Log({ path: values.log, format: logFormat(values['log-format']), debug });
-    if (values.version === true) return await runCommand('version', [], makeContext(values.root, log));
+    const context = () =>
+      makeContext({ root: values.root, log, systemdCgroup: values['systemd-cgroup'] === true });
+    if (values.version === true) return await runCommand('version', [], context());
     const [name, ...rest] = positionals;
     if (values.help === true || name === undefined || name === 'help') {
       const { mainUsage } = await import('./usage.ts');
       print(mainUsage());
       return 0;
     }
-    return await runCommand(name, rest, makeContext(values.root, log));
+    return await runCommand(name, rest, context());
   } catch (error) {
     return report(error, log, debug);
   }
 }
 
-function makeContext(root: string | undefined, log: Log): Context {
+function makeContext({
+  root,
+  ...given
+}: Pick<Context, 'log' | 'systemdCgroup'> & { root: string | undefined }): Context {
   let settings: Settings | undefined;
   return {
+    ...given,
     store: new StateStore(resolve(root ?? defaultRoot)),
-    log,
     get settings() {
       settings ??= readSettings();
       return settings;

@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { close, connectUnix, hasCode, kill, peerCredentials, waitForExit } from '@coracle/sys';
+import { rootProcsFiles } from './cgroup/cgroup.ts';
 import { program, type Settings } from './settings.ts';
 
 export interface ProxyPlace {
@@ -71,6 +72,8 @@ export function starterEnvironment(place: ProxyPlace): Record<string, string> {
     CORACLE_PROXY_SOCKET: place.socketPath,
     CORACLE_SANDBOXES: place.sandboxes,
     ...(place.only === undefined ? {} : { CORACLE_SANDBOX: place.only }),
+    // A shim is in the cgroup of one VM, where a proxy for all must not stay.
+    CORACLE_PROXY_CGROUPS: rootProcsFiles().join(' '),
   };
 }
 

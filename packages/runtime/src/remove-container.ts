@@ -1,6 +1,9 @@
 /** Removing a container with its virtual machine, whatever state it or a crash has left. */
 import { waitForExit } from '@coracle/sys';
 import { connectSandbox } from './agent.ts';
+import { runHooksAnyway } from './hooks.ts';
+import type { Log } from './log.ts';
+import { releaseNetwork } from './network/sync-network.ts';
 import { isAlive, killAndWait } from './process-identity.ts';
 import { proxyOf, stopOwnProxy } from './proxy.ts';
 import { removeSandbox } from './sandbox.ts';
@@ -14,19 +17,22 @@ const guestTimeoutMs = 10_000;
 const shimTimeoutMs = 2_000;
 
 /** The caller holds the lock. Idempotent. */
-export async function removeContainer(store: StateStore, id: string): Promise<void> {
+export async function removeContainer(store: StateStore, id: string, log: Log): Promise<void> {
   const state = store.find(id);
   if (state !== undefined) {
     await askGuest(state);
     await removeSandboxOf(state);
+    releaseNetwork(store, state, log);
+    await runHooksAnyway('poststop', state.hooks, state, 'stopped', log);
   }
   store.remove(id);
 }
 
 async function removeSandboxOf(state: ContainerState): Promise<void> {
   await stopOwnProxy(proxyOf(state));
-  await removeSandbox(state.sandboxDirectory);
-  if (state.shim !== undefined) await killAndWait(state.shim);
+  await removeSandbox(state.sandboxDirectory, async () => {
+    if (state.shim !== undefined) await killAndWait(state.shim);
+  });
 }
 
 async function askGuest(state: ContainerState): Promise<void> {

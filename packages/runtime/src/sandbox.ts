@@ -10,6 +10,15 @@ import type { Sandbox, VmDriverLike } from '@coracle/client';
 import type { BootReport, Share, Vm, VmSize } from '@coracle/vm';
 import { explain, isRpcError } from './agent.ts';
 import type { Bundle } from './bundle.ts';
+import {
+  cgroupFolders,
+  createCgroup,
+  type HostCgroup,
+  removeCgroup,
+  writeSettings,
+} from './cgroup/cgroup.ts';
+import { hostSettings, type VmCost, vmSettings } from './cgroup/limits.ts';
+import { hostCgroupPath } from './cgroup/path.ts';
 import { createDriver } from './driver.ts';
 import { CliError, ExitCode } from './errors.ts';
 import type { Log } from './log.ts';
@@ -38,12 +47,19 @@ export interface SandboxPlan {
   readonly log: Log;
   /** There was no template for this VM. */
   readonly onTemplateMissing: (size: VmSize) => void;
+  /** linux.cgroupsPath is a unit of systemd. */
+  readonly systemdCgroup: boolean;
 }
 
-/** Ends the VM and all that belongs to it, at once, and removes the folder. Idempotent. */
-export async function removeSandbox(directory: string): Promise<void> {
+/**
+ * Ends the VM and all that belongs to it, at once, and removes its cgroup and its folder. Idempotent.
+ * @param afterVm ends what outlives the VM and is in its cgroup
+ */
+export async function removeSandbox(directory: string, afterVm = async () => {}): Promise<void> {
   const { stopVm } = await import('@coracle/vm');
   await stopVm(directory, true);
+  await afterVm();
+  await removeCgroup(directory);
   rmSync(directory, { recursive: true, force: true });
 }
 
@@ -147,16 +163,19 @@ interface Watcher {
 
 /** The driver, with the owner written down before and the console read before the VM is ended. */
 function watched(
-  { owner, progress, log }: SandboxPlan,
+  plan: SandboxPlan,
   driver: Awaited<ReturnType<typeof createDriver>>,
   { onTemplateMissing, onStart, onEnd }: Watcher,
 ): VmDriverLike {
+  const { owner, progress, log } = plan;
   return {
     name: driver.name,
     async start({ directory, shares, ...spec }, { signal } = {}) {
       writeFileSync(join(directory, ownerFile), `${JSON.stringify(owner)}\n`, { mode: 0o600 });
+      // Without a VM there is nothing to count: containers are then processes of whoever started them.
+      const cgroup = driver.name === 'qemu' ? makeCgroup(plan, directory) : undefined;
       const vm: Vm = await driver.start(
-        { directory, shares, ...spec },
+        { directory, shares, ...spec, ...(cgroup === undefined ? {} : { cgroups: cgroupFolders(cgroup) }) },
         {
           ...(signal === undefined ? {} : { signal }),
           onProgress: (message) => progress.update(message),
@@ -165,6 +184,7 @@ function watched(
           onTemplateMissing,
         },
       );
+      if (cgroup !== undefined) boundVm(cgroup, plan, { ...spec, accel: vm.accel });
       onStart(vm);
       const slowly = vm.accel === 'tcg' ? ' (emulated, which is slow)' : '';
       progress.update(`booting the virtual machine${slowly}`);
@@ -179,6 +199,19 @@ function watched(
       };
     },
   };
+}
+
+function makeCgroup({ bundle, sandboxId, systemdCgroup, log }: SandboxPlan, directory: string): HostCgroup {
+  const { cgroupsPath, resources = {} } = bundle.spec.linux ?? {};
+  const path = hostCgroupPath(cgroupsPath, { systemd: systemdCgroup, sandboxId });
+  const cgroup = createCgroup(directory, path, log);
+  writeSettings(cgroup, (version) => hostSettings(version, resources));
+  return cgroup;
+}
+
+/** Once it is known how the VM runs, and before the guest has run for long. */
+function boundVm(cgroup: HostCgroup, { bundle }: SandboxPlan, vm: VmCost): void {
+  writeSettings(cgroup, (version) => vmSettings(version, bundle.spec.linux?.resources ?? {}, vm));
 }
 
 function sharesOf(bundle: Bundle): Share[] {

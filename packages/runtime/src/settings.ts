@@ -20,8 +20,8 @@ export interface Settings {
   readonly driver: DriverName;
   /** CORACLE_TRANSPORT: what carries the link to the agent. Each driver has some of them. */
   readonly transport: Transport;
-  /** CORACLE_TEMPLATE: `auto` makes templates and uses them, `existing` makes none, `off` (default) uses none. */
-  readonly template: 'off' | 'auto' | 'existing';
+  /** CORACLE_TEMPLATE: `auto` (default) makes templates and uses them, `existing` makes none, `off` uses none. */
+  readonly template: 'auto' | 'existing' | 'off';
   /** CORACLE_PROXY: one proxy for all VMs, or one for each. */
   readonly proxy: ProxyMode;
   /** CORACLE_BOOT_TIMEOUT_MS: how long a guest may take until its agent answers. */
@@ -41,7 +41,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
     accel: choice(env, 'CORACLE_ACCEL', ['auto', 'kvm', 'tcg']),
     driver: choice(env, 'CORACLE_DRIVER', ['qemu', 'local']),
     transport: choice(env, 'CORACLE_TRANSPORT', transports),
-    template: choice(env, 'CORACLE_TEMPLATE', ['off', 'auto', 'existing']),
+    template: choice(env, 'CORACLE_TEMPLATE', ['auto', 'existing', 'off']),
     proxy: choice(env, 'CORACLE_PROXY', ['shared', 'sandbox']),
     bootTimeoutMs: milliseconds(env, 'CORACLE_BOOT_TIMEOUT_MS', defaultBootTimeoutMs),
   };
@@ -97,6 +97,9 @@ export function checkRunDirectory(runDirectory: string): void {
   );
 }
 
+/** Where a pool keeps its VMs (`coracle pool`): on the file system of the sandboxes' folders. */
+export const poolFolder = (runDirectory: string): string => join(runDirectory, 'pool');
+
 let found: string | undefined;
 
 /** The folder with bin/ and dist/: the checkout, or wherever `make install` put them. */
@@ -114,7 +117,7 @@ export function installation(): string {
 }
 
 /** @throws CliError when the program has not been built */
-export function program(name: 'coracle-shim' | 'coracle-proxy' | 'coracle-start-proxy'): string {
+export function program(name: 'coracle' | 'coracle-shim' | 'coracle-proxy' | 'coracle-start-proxy'): string {
   const path = join(installation(), 'bin', name);
   if (!existsSync(path)) throw new CliError(`the program ${path} is not there; run make build`);
   return path;

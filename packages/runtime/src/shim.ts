@@ -1,11 +1,14 @@
 /** Starting coracle-shim (packages/shim), which stands for one process of a container on the host. */
-import { existsSync, fstatSync } from 'node:fs';
+import { existsSync, fstatSync, openSync } from 'node:fs';
 import { bytesReadable, close, openStream, pipe2, spawn, waitForExit, waitPid } from '@coracle/sys';
+import { insideCgroups } from '@coracle/vm';
 import { type ConsolePlan, sendConsole } from './console.ts';
 import { CliError, ExitCode } from './errors.ts';
+import { type NetworkNamespace, startIn } from './network/namespace.ts';
 import { identify, killAndWait, type ProcessIdentity } from './process-identity.ts';
 import { type ProxyPlace, starterEnvironment } from './proxy.ts';
 import { program } from './settings.ts';
+import { containerVariable } from './shims.ts';
 
 export interface ShimPlan {
   readonly proxy: ProxyPlace;
@@ -16,8 +19,18 @@ export interface ShimPlan {
   readonly name: string;
   readonly console: ConsolePlan;
   readonly stdin: boolean;
+  /** Where it lives; ours unless given. */
+  readonly network?: NetworkNamespace;
+  /** A command that the shim runs when something has changed in that namespace. */
+  readonly onNetworkChange?: readonly string[];
   /** Where the shim leaves how the process ended. */
   readonly exitFile?: string;
+  /** The process's own command, which ps(1) shows in place of the shim's. */
+  readonly command: readonly string[];
+  /** Folders of the VM's cgroup on this host. */
+  readonly cgroups: readonly string[];
+  /** The container's state folder, by which its shims are found (shims.ts). */
+  readonly container: string;
 }
 
 export interface Shim {
@@ -29,6 +42,7 @@ export interface Shim {
 
 const readyDescriptor = 3;
 const consoleDescriptor = 4;
+const homeDescriptor = 5;
 /** In util-linux, which is essential on Debian. */
 const setpriv = '/usr/bin/setpriv';
 
@@ -55,35 +69,46 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     ...(plan.console.kind === 'pipes' ? [] : ['--terminal']),
     ...(plan.console.kind === 'socket' ? ['--console', String(consoleDescriptor)] : []),
     ...(plan.exitFile === undefined ? [] : ['--exit-file', plan.exitFile]),
+    // What it starts lives on in our own network namespace: it would keep the container's from ending.
+    ...['--home-network', String(homeDescriptor)],
+    ...(plan.onNetworkChange ?? []).flatMap((word) => ['--on-network', word]),
+    ...['--', ...shown(plan.command)],
   ];
   const leash = plan.console.kind === 'ours' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL'] : [];
   const slave =
     plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
   const ready = pipe2({ nonblockingRead: true });
+  const command = insideCgroups(plan.cgroups, [...leash, file, ...args]);
+  const home = openSync('/proc/thread-self/ns/net', 'r');
   let pid: number;
   try {
-    pid = spawn({
-      file: leash[0] ?? file,
-      args: [...leash, file, ...args],
-      env: {
-        ...starterEnvironment(plan.proxy),
-        CORACLE_TOKEN: Buffer.from(plan.process.token).toString('hex'),
-      },
-      cwd: '/',
-      descriptors: {
-        0: slave ?? 0,
-        1: slave ?? 1,
-        2: slave ?? 2,
-        [readyDescriptor]: ready.write,
-        ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
-      },
-      newSession: true,
-    });
+    pid = startIn(plan.network ?? { kind: 'host' }, () =>
+      spawn({
+        file: command[0] ?? file,
+        args: command,
+        env: {
+          ...starterEnvironment(plan.proxy),
+          [containerVariable]: plan.container,
+          CORACLE_TOKEN: Buffer.from(plan.process.token).toString('hex'),
+        },
+        cwd: '/',
+        descriptors: {
+          0: slave ?? 0,
+          1: slave ?? 1,
+          2: slave ?? 2,
+          [readyDescriptor]: ready.write,
+          [homeDescriptor]: home,
+          ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
+        },
+        newSession: true,
+      }),
+    );
   } catch (error) {
     close(ready.read);
     throw error;
   } finally {
     close(ready.write);
+    close(home);
     if (slave !== undefined) close(slave);
   }
   const shim = shimOf(pid);
@@ -94,6 +119,19 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     await shim.kill();
     throw error;
   }
+}
+
+/** As much of a command line as anybody looks at; a script of a megabyte would only cost memory. */
+const shownBytes = 4096;
+
+function shown(command: readonly string[]): string[] {
+  let left = shownBytes;
+  return command.flatMap((word) => {
+    if (left <= 0) return [];
+    const cut = word.slice(0, left);
+    left -= Buffer.byteLength(cut) + 1;
+    return [cut];
+  });
 }
 
 function shimOf(pid: number): Shim {

@@ -24,6 +24,26 @@ export interface MountSpec {
   readonly options?: readonly string[];
 }
 
+/** config.md, "POSIX-platform Hooks". Go writes an absent list as null. */
+export interface HookSpec {
+  readonly path: string;
+  /** The program's own name first. */
+  readonly args?: readonly string[] | null;
+  readonly env?: readonly string[] | null;
+  /** Seconds. */
+  readonly timeout?: number | null;
+}
+
+export type Hooks = {
+  readonly [K in
+    | 'prestart'
+    | 'createRuntime'
+    | 'createContainer'
+    | 'startContainer'
+    | 'poststart'
+    | 'poststop']?: readonly HookSpec[] | null;
+};
+
 export interface Spec {
   readonly ociVersion: string;
   readonly process: ProcessSpec;
@@ -31,12 +51,50 @@ export interface Spec {
   readonly hostname?: string;
   readonly mounts?: readonly MountSpec[];
   readonly annotations?: Readonly<Record<string, string>>;
+  readonly hooks?: Hooks | null;
   readonly linux?: {
-    readonly resources?: {
-      readonly memory?: { readonly limit?: number };
-      readonly cpu?: { readonly quota?: number; readonly period?: number };
-    };
+    readonly cgroupsPath?: string;
+    readonly namespaces?: readonly { readonly type: string; readonly path?: string }[];
+    readonly resources?: Resources;
   };
+}
+
+/** `linux.resources`. */
+export interface Resources {
+  readonly memory?: {
+    readonly limit?: number;
+    readonly reservation?: number;
+    readonly swap?: number;
+    readonly checkBeforeUpdate?: boolean;
+  };
+  readonly cpu?: {
+    readonly shares?: number;
+    readonly quota?: number;
+    readonly period?: number;
+    readonly burst?: number;
+    readonly idle?: number;
+    readonly cpus?: string;
+    readonly mems?: string;
+  };
+  readonly pids?: { readonly limit?: number };
+  readonly blockIO?: BlockIo;
+}
+
+/** Of the host's devices. */
+export interface BlockIo {
+  readonly weight?: number;
+  readonly weightDevice?: readonly { major: number; minor: number; weight?: number }[];
+  readonly throttleReadBpsDevice?: readonly Throttle[];
+  readonly throttleWriteBpsDevice?: readonly Throttle[];
+  readonly throttleReadIOPSDevice?: readonly Throttle[];
+  readonly throttleWriteIOPSDevice?: readonly Throttle[];
+}
+
+export interface Throttle {
+  readonly major: number;
+  readonly minor: number;
+  /** Bytes or operations in a second. */
+  readonly rate: number;
 }
 
 const names = listOf(string);
@@ -73,6 +131,35 @@ const mount = object({ destination: nonEmpty, type: string, source: string, opti
 ]);
 const hook = listOf(object({ path: absolutePath, args: names, env: names, timeout: integer }, ['path']));
 
+const throttles = listOf(
+  object({ major: integer, minor: integer, rate: natural }, ['major', 'minor', 'rate']),
+);
+
+/** The `resources` object: of config.json, and of `update --resources FILE`. */
+export const resourcesShape = object({
+  memory: object({ limit: integer, reservation: integer, swap: integer, checkBeforeUpdate: boolean }),
+  cpu: object({
+    shares: natural,
+    quota: integer,
+    period: natural,
+    burst: natural,
+    idle: integer,
+    cpus: string,
+    mems: string,
+  }),
+  pids: object({ limit: integer }),
+  devices: listOf(object({ allow: boolean, type: string, access: string })),
+  blockIO: object({
+    weight: natural,
+    weightDevice: listOf(object({ major: integer, minor: integer, weight: natural }, ['major', 'minor'])),
+    throttleReadBpsDevice: throttles,
+    throttleWriteBpsDevice: throttles,
+    throttleReadIOPSDevice: throttles,
+    throttleWriteIOPSDevice: throttles,
+  }),
+  unified: mapOf(string),
+});
+
 export const specShape = object(
   {
     ociVersion: nonEmpty,
@@ -95,16 +182,11 @@ export const specShape = object(
       uidMappings: listOf(object({ containerID: natural, hostID: natural, size: natural })),
       gidMappings: listOf(object({ containerID: natural, hostID: natural, size: natural })),
       devices: listOf(
-        object({ path: absolutePath, type: nonEmpty, major: integer, minor: integer }, ['path']),
+        object({ path: absolutePath, type: nonEmpty, major: integer, minor: integer }, ['path', 'type']),
       ),
       cgroupsPath: string,
       sysctl: mapOf(string),
-      resources: object({
-        memory: object({ limit: integer, reservation: integer, swap: integer }),
-        cpu: object({ shares: natural, quota: integer, period: natural, cpus: string, mems: string }),
-        pids: object({ limit: integer }),
-        devices: listOf(object({ allow: boolean, type: string, access: string })),
-      }),
+      resources: resourcesShape,
       seccomp: object({ defaultAction: nonEmpty, architectures: names, syscalls: listOf(object({ names })) }),
       maskedPaths: names,
       readonlyPaths: names,

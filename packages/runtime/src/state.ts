@@ -1,16 +1,20 @@
 /**
  * What is known of each container: one folder per container under the root, in it
  *
- *     state.json   written whole or not at all
- *     lock         flock(2), held by whoever changes the container; dropped by the kernel when the holder dies
- *     exit.json    written by the shim when the container's process has ended
+ *     state.json     written whole or not at all
+ *     lock           flock(2), held by whoever changes the container; dropped by the kernel when the holder dies
+ *     exit.json      written by the shim when the container's process has ended
+ *     network.json   what was done to its network namespace (network/record.ts)
+ *     network.log    why its changes could not be followed
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Lock } from '@coracle/sys';
 import { CliError, errnoCode, messageOf } from './errors.ts';
+import type { NetworkNamespace } from './network/namespace.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 import type { DriverName } from './settings.ts';
+import type { Hooks, Resources } from './spec.ts';
 
 export interface ContainerState {
   readonly version: 1;
@@ -31,6 +35,12 @@ export interface ContainerState {
   readonly sandboxDirectory: string;
   readonly proxySocket: string;
   readonly driver: DriverName;
+  /** The limits in force, when there are any: of config.json, changed by `update`. */
+  readonly resources?: Resources;
+  /** Where the shim lives; the local driver's containers themselves do not. */
+  readonly network?: NetworkNamespace;
+  /** Those that are run when the bundle may be gone. */
+  readonly hooks?: Pick<Hooks, 'poststart' | 'poststop'>;
   /** What the engine watches as the container's process. */
   readonly shim?: ProcessIdentity;
   /** A `coracle run` in the foreground, which removes the container when it ends. */
@@ -56,6 +66,10 @@ export class StateStore {
 
   exitFile(id: string): string {
     return join(this.root, id, 'exit.json');
+  }
+
+  networkFile(id: string): string {
+    return join(this.root, id, 'network.json');
   }
 
   /**

@@ -13,6 +13,8 @@ export type Status = 'creating' | 'created' | 'running' | 'paused' | 'stopped';
 export function statusOf(state: ContainerState): Status {
   if (state.shim === undefined) return state.phase === 'creating' ? 'creating' : 'stopped';
   if (!isAlive(state.shim)) return 'stopped';
+  // Its hooks are being run.
+  if (state.phase === 'creating') return 'creating';
   if (state.phase !== 'started') return 'created';
   return state.paused ? 'paused' : 'running';
 }

@@ -5,7 +5,7 @@ import { describeOptions } from './options.ts';
 import { version } from './version.ts';
 
 export function mainUsage(): string {
-  const shown = Object.entries(commands);
+  const shown = Object.entries(commands).filter(([, { hidden }]) => hidden !== true);
   const width = Math.max(...shown.map(([name]) => name.length));
   return [
     'NAME:\n   coracle - OCI runtime that gives each container a virtual machine of its own\n\n',

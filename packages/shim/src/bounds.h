@@ -42,7 +42,11 @@
 /* "A sender hands the transport no more than 64 KiB that it has not taken": Linux doubles this. */
 #define SOCKET_SEND_BYTES 32768
 
-/* The only timer: between two attempts to connect. It doubles, but grows by a quarter while nobody
+/* Of changes of the network that come together, all are followed at once; so long after the first. Engines set an interface up
+ * in several steps. */
+#define NETWORK_SETTLE_MS 500
+
+/* Between two attempts to connect. It doubles, but grows by a quarter while nobody
  * listens, so that a proxy that takes its time to start is found a quarter of that time later at most. */
 #define RETRY_FIRST_MS 2
 #define RETRY_LAST_MS 500

@@ -136,6 +136,8 @@ void link_reap_starters(struct shim *s)
 
 	/* Also those that listened for years. */
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == s->network.pid)
+			network_ended(&s->network, now_ms());
 		if (pid != l->starter_pid)
 			continue;
 		l->starter_pid = 0;

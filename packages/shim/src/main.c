@@ -11,6 +11,7 @@
 
 #include "shim.h"
 #include "terminal.h"
+#include "title.h"
 
 #define EXIT_USAGE 255
 
@@ -27,17 +28,17 @@ static void close_between(int from, int to)
 /* Whatever else was inherited would keep the engine's pipes open for as long as we live. */
 static void close_inherited(const struct options *o)
 {
-	int low = o->ready_fd, high = o->console_fd;
+	const int kept[] = { o->ready_fd, o->console_fd, o->home_fd };
 
-	if (low > high) {
-		low = o->console_fd;
-		high = o->ready_fd;
+	for (int from = 3, next; from < INT32_MAX; from = next + 1) {
+		next = INT32_MAX;
+		for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+			if (kept[i] >= from && kept[i] < next)
+				next = kept[i];
+		close_between(from, next - (next < INT32_MAX));
+		if (next == INT32_MAX)
+			break;
 	}
-	close_between(3, low > 0 ? low - 1 : high > 0 ? high - 1 : INT32_MAX);
-	if (low > 0)
-		close_between(low + 1, high - 1);
-	if (high > 0)
-		close_between(high + 1, INT32_MAX);
 }
 
 static void usage_error(const struct options *o, const char *error)
@@ -106,12 +107,15 @@ static int timeout_ms(const struct shim *s)
 	}
 	if (s->input_in_background && (wait < 0 || wait > BACKGROUND_LOOK_MS))
 		wait = BACKGROUND_LOOK_MS;
+	int64_t network = network_wait_ms(&s->network, now_ms());
+	if (network >= 0 && (wait < 0 || wait > network))
+		wait = network;
 	return (int)wait;
 }
 
 static void turn(struct shim *s)
 {
-	enum { LINK, SIGNALS, CHILD, INPUT, OUTPUTS, COUNT = OUTPUTS + 2 };
+	enum { LINK, SIGNALS, CHILD, INPUT, NETWORK, OUTPUTS, COUNT = OUTPUTS + 2 };
 	struct pollfd polled[COUNT];
 	int number;
 
@@ -123,6 +127,7 @@ static void turn(struct shim *s)
 	polled[CHILD] = (struct pollfd){ .fd = s->signals.child_fd, .events = POLLIN };
 	polled[INPUT] = (struct pollfd){ .fd = shim_wants_input(s) ? descriptor_poll_fd(&s->input, false) : -1,
 					 .events = POLLIN };
+	polled[NETWORK] = (struct pollfd){ .fd = s->network.fd, .events = POLLIN };
 	for (int i = 0; i < 2; i++)
 		polled[OUTPUTS + i] = (struct pollfd){
 			.fd = s->outputs[i].stream.ring.length > 0 ? descriptor_poll_fd(&s->outputs[i].to, true) : -1,
@@ -135,6 +140,8 @@ static void turn(struct shim *s)
 	/* Signals first: a Ctrl-C under a flood must not wait for it. */
 	while (polled[SIGNALS].revents && shim_control_has_room(s) && (number = signals_next(s->signals.forward_fd)) > 0)
 		on_signal(s, number);
+	if (polled[NETWORK].revents)
+		network_receive(&s->network, now_ms());
 	while (polled[CHILD].revents && signals_next(s->signals.child_fd) > 0)
 		link_reap_starters(s);
 	for (int i = 0; i < 2; i++)
@@ -151,20 +158,25 @@ int main(int argc, char **argv)
 	char error[256];
 	struct shim *s = &shim;
 
-	s->link.fd = -1;
+	s->link.fd = s->network.fd = -1;
 	s->link.retry_ms = RETRY_FIRST_MS;
 	if (descriptor_fill_standard() < 0)
 		return EXIT_USAGE;
 	if (options_parse(&s->options, argc, argv, error, sizeof error) < 0)
 		usage_error(&s->options, error);
+	if (title_show(&s->options, argv) < 0)
+		usage_error(&s->options, "coracle-shim: no memory for the options");
 	close_inherited(&s->options);
 	if (signals_open(&s->signals) < 0)
 		usage_error(&s->options, "coracle-shim: blocking signals failed");
 	open_streams(s);
 	open_terminal(s);
+	if (s->options.on_network[0] && network_open(&s->network) < 0)
+		shim_end(s, CAUSE_LINK_FAILED, 0, "listening for changes of the network failed: %s", strerror(errno));
 	while (!shim_is_over(s)) {
 		if (link_is_needed(s))
 			link_advance(s);
+		network_advance(&s->network, &s->options, now_ms());
 		link_send(s);
 		if (!shim_is_over(s))
 			turn(s);

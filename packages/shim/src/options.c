@@ -9,7 +9,7 @@
 
 #include "bounds.h"
 
-enum { SOCKET = 256, SANDBOX, PROCESS, STDIN, TERMINAL, NAME, READY_FD, START_PROXY, CONSOLE, EXIT_FILE };
+enum { SOCKET = 256, SANDBOX, PROCESS, STDIN, TERMINAL, NAME, READY_FD, START_PROXY, CONSOLE, EXIT_FILE, HOME, ON_NETWORK };
 
 static const struct option table[] = {
 	{ "socket", required_argument, NULL, SOCKET },
@@ -22,6 +22,8 @@ static const struct option table[] = {
 	{ "start-proxy", required_argument, NULL, START_PROXY },
 	{ "console", required_argument, NULL, CONSOLE },
 	{ "exit-file", required_argument, NULL, EXIT_FILE },
+	{ "home-network", required_argument, NULL, HOME },
+	{ "on-network", required_argument, NULL, ON_NETWORK },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -93,12 +95,12 @@ static int bad(char *error, unsigned long size, const char *option, const char *
 
 int options_parse(struct options *o, int argc, char **argv, char *error, unsigned long size)
 {
-	int c, token = take_token(o->token);
+	int c, words = 0, token = take_token(o->token);
 	long value = 0;
 
-	o->ready_fd = o->console_fd = -1;
+	o->ready_fd = o->console_fd = o->home_fd = -1;
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+", table, NULL)) != -1) {
 		switch (c) {
 		case SOCKET: o->socket = optarg; break;
 		case SANDBOX: o->sandbox = optarg; break;
@@ -120,12 +122,22 @@ int options_parse(struct options *o, int argc, char **argv, char *error, unsigne
 			if (descriptor_number(optarg, &o->console_fd) < 0)
 				return bad(error, size, "--console", "takes an open descriptor above 2");
 			break;
+		case ON_NETWORK:
+			if (words == ON_NETWORK_WORDS)
+				return bad(error, size, "--on-network", "is given too often");
+			o->on_network[words++] = optarg;
+			break;
+		case HOME:
+			if (descriptor_number(optarg, &o->home_fd) < 0)
+				return bad(error, size, "--home-network", "takes an open descriptor above 2");
+			break;
 		default:
 			return bad(error, size, argv[optind - 1], "is unknown or lacks its value");
 		}
 	}
-	if (optind < argc)
+	if (optind < argc && strcmp(argv[optind - 1], "--") != 0)
 		return bad(error, size, argv[optind], "is not an option");
+	o->title = argv + optind;
 	if (!o->socket)
 		return bad(error, size, "--socket", "is missing");
 	if (!o->sandbox || !is_sandbox_id(o->sandbox))

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define ON_NETWORK_WORDS 7
+
 struct options {
 	const char *socket;      /* the proxy's */
 	const char *sandbox;
@@ -16,7 +18,11 @@ struct options {
 	int console_fd;          /* -1: none */
 	const char *start_proxy; /* NULL: nobody to start it */
 	const char *exit_file;   /* NULL: none */
+	int home_fd;             /* the network namespace for programs that we start; -1: our own */
+	/* What to run when the network of our namespace has changed, word by word; the first NULL: nothing. */
+	char *on_network[ON_NETWORK_WORDS + 1];
 	uint8_t token[16];       /* from CORACLE_TOKEN */
+	char **title;            /* after "--": what ps(1) shall show; NULL-terminated, may be empty */
 };
 
 /* 0, or -1 with a message in `error`. Takes CORACLE_TOKEN out of the environment. */

@@ -15,6 +15,7 @@
 
 #include "descriptor.h"
 #include "frame.h"
+#include "network.h"
 #include "options.h"
 #include "signals.h"
 #include "stream.h"
@@ -91,6 +92,7 @@ struct shim {
 	bool input_in_background;
 	struct output outputs[2]; /* stdout, stderr */
 	struct link link;
+	struct network network;
 	struct ending ending;
 };
 

@@ -49,6 +49,12 @@ int signals_next(int fd)
 	return read(fd, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : 0;
 }
 
+void signals_default(void)
+{
+	signal(SIGPIPE, SIG_DFL);
+	set_mask(0);
+}
+
 void signals_die_by(int number)
 {
 	struct rlimit none = { 0, 0 };

@@ -14,6 +14,8 @@ struct signals {
 int signals_open(struct signals *s);
 /* The number of the next signal; 0: none is pending. */
 int signals_next(int fd);
+/* Undoes for a child that executes another program what signals_open has done. */
+void signals_default(void);
 /* Ends as a process killed by `signal` ends, without a core file. Returns if that is not possible
  * (pid 1 of a namespace). */
 void signals_die_by(int signal);

@@ -4,11 +4,7 @@
 
 #include "options.h"
 
-/* Where the started program finds the lock. */
-#define STARTER_LOCK_FD 3
-
-/* Starts `start_proxy`, which becomes the proxy, in a session of its own with the signal state that the
- * shim itself was given; its stderr goes to SOCKET.log. Its pid; 0: somebody else is starting the proxy,
+/* Starts `start_proxy`, which becomes the proxy (helper.h); its stderr goes to SOCKET.log. Its pid; 0: somebody else is starting the proxy,
  * or it runs; or -errno. */
 int starter_spawn(const struct options *o);
 

@@ -9,6 +9,7 @@
 #include "ring.h"
 #include "stream.h"
 #include "text.h"
+#include "title.h"
 
 static const char *where = "";
 static int checks;
@@ -463,6 +464,25 @@ static void test_text(void)
 	CHECK(strcmp(out, "abc") == 0);
 }
 
+/* The title takes the place of argv, whose options are still there afterwards. */
+static void test_title(void)
+{
+	char memory[] = "shim\0--socket\0a.sock\0--\0sleep\0001000";
+	char *argv[] = { memory, memory + 5, memory + 14, memory + 21, memory + 24, memory + 30, NULL };
+	struct options o = { .socket = memory + 14, .on_network = { memory + 14 }, .title = argv + 4 };
+	static const char wanted[sizeof memory] = "sleep\0001000";
+
+	where = "title";
+	CHECK(title_show(&o, argv) == 0);
+	CHECK(memcmp(memory, wanted, sizeof memory) == 0);
+	CHECK(strcmp(o.socket, "a.sock") == 0);
+	CHECK(strcmp(o.on_network[0], "a.sock") == 0 && !o.on_network[1]);
+	free(o.on_network[0]);
+	free((char *)(uintptr_t)o.socket);
+	o = (struct options){ .title = argv + 6 };
+	CHECK(title_show(&o, argv) == 0 && strcmp(memory, "sleep") == 0);
+}
+
 int main(int argc, char **argv)
 {
 	int vectors = argc > 1 ? test_vectors(argv[1]) : 0;
@@ -479,6 +499,7 @@ int main(int argc, char **argv)
 	test_sender();
 	test_receiver();
 	test_text();
+	test_title();
 	printf("shim: %d vectors, %d checks, all good\n", vectors, checks);
 	return 0;
 }

@@ -26,6 +26,8 @@ export {
 export { adoptLock, Lock, type LockOptions, lockFile, tryLockFile } from './lock.ts';
 export { createMemoryFile } from './memory-file.ts';
 export { chroot, type MountFlag, mount, unmount } from './mount.ts';
+export * as rtnetlink from './netlink/index.ts';
+export { inNetworkNamespace, inNewNetworkNamespace } from './network-namespace.ts';
 export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
 export { findPort, hostConnected, openPort, setAsync } from './port.ts';
 export {
@@ -81,7 +83,8 @@ export {
 } from './socket.ts';
 export { type SpawnOptions, spawn } from './spawn.ts';
 export { shutdownSocket, takeDescriptor } from './steal.ts';
-export { openStream, type StreamOptions } from './stream.ts';
+export { descriptorOf, openStream, type StreamOptions } from './stream.ts';
+export { openTap } from './tap.ts';
 export { checkVhostVsock, isGuestCidFree, VHOST_VSOCK_DEVICE } from './vhost.ts';
 export {
   connectVsock,

@@ -89,3 +89,14 @@ export function openStream(fd: number, options: StreamOptions = {}): net.Socket 
     ...(options.onread === undefined ? {} : { onread: options.onread }),
   } as unknown as net.SocketConstructorOpts);
 }
+
+/**
+ * The descriptor of a connected socket, for what net.Socket cannot do with it, such as passing descriptors (scm.ts). It stays the
+ * socket's. Whoever writes to it past the socket sees to it that nothing waits in the socket.
+ * @throws SysError 'ENOTCONN'
+ */
+export function descriptorOf(socket: net.Socket): number {
+  const { fd } = (socket as unknown as { _handle: { fd?: number } | null })._handle ?? {};
+  if (fd !== undefined && fd >= 0) return fd;
+  throw new SysError(constants.errno.ENOTCONN, 'descriptorOf', 'a socket that is not connected');
+}

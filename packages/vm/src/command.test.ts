@@ -39,7 +39,7 @@ test('memory is shared with virtiofsd and of one size everywhere', () => {
   expect(values(args, '-smp')).toEqual(['2']);
 });
 
-test('the devices are a root disk, the link, a random source and one share', () => {
+test('the devices are a root disk, the link, a random source, slots for networks, and one share', () => {
   expect(
     values(qemuArguments(base), '-device').map((value) => value.replace(',disable-legacy=on', '')),
   ).toEqual([
@@ -47,6 +47,10 @@ test('the devices are a root disk, the link, a random source and one share', () 
     'virtio-serial-pci,max_ports=2',
     'virtserialport,chardev=link,name=coracle.link.0',
     'virtio-rng-pci',
+    ...Array.from(
+      { length: 8 },
+      (_, slot) => `pcie-root-port,id=slot${slot},chassis=${slot + 1},slot=${slot + 1}`,
+    ),
     'vhost-user-fs-pci,chardev=fs-pod,tag=pod',
   ]);
   expect(values(qemuArguments(base), '-chardev')).toEqual([
@@ -55,7 +59,7 @@ test('the devices are a root disk, the link, a random source and one share', () 
   ]);
 });
 
-test('a VM from a template has slots, a number of its own and its shares behind them', () => {
+test('a VM from a template has a number of its own and its shares behind them', () => {
   const restored: QemuOptions = { ...base, template: true, memory: { path: '/proc/self/fd/3', share: true } };
   const args = qemuArguments(restored);
   expect(values(args, '-object')).toEqual([
@@ -67,7 +71,7 @@ test('a VM from a template has slots, a number of its own and its shares behind 
   expect(args.join(' ')).not.toContain('fs-pod');
   expect(pluggedShares(base)).toEqual([
     {
-      device: { driver: 'vhost-user-fs-pci', chardev: 'fs-pod', tag: 'pod', bus: 'slot0' },
+      device: { driver: 'vhost-user-fs-pci', chardev: 'fs-pod', tag: 'pod', id: 'share-pod', bus: 'slot0' },
       socket: { id: 'fs-pod', path: '/run/c/one/fs-pod.sock' },
     },
   ]);

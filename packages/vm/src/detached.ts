@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
+import { insideCgroups } from './cgroup-entry.ts';
 import { identify, ownerVariable, type ProcessIdentity } from './identity.ts';
 
 export interface DetachedSpec {
@@ -13,6 +14,8 @@ export interface DetachedSpec {
   readonly env?: Readonly<Record<string, string>>;
   /** Handed on as 3, 4 and so on. */
   readonly descriptors?: readonly number[];
+  /** Folders of cgroups to start it in. */
+  readonly cgroups?: readonly string[] | undefined;
 }
 
 export interface Detached {
@@ -32,7 +35,8 @@ export async function spawnDetached(spec: DetachedSpec): Promise<Detached> {
   const log = openSync(spec.logPath, 'a', 0o600);
   let child: ChildProcess;
   try {
-    child = spawn(spec.file, spec.args, {
+    const [file = '', ...args] = insideCgroups(spec.cgroups ?? [], [spec.file, ...spec.args]);
+    child = spawn(file, args, {
       detached: true,
       stdio: ['ignore', log, log, ...(spec.descriptors ?? [])],
       cwd: '/',

@@ -1,4 +1,5 @@
 /** The contract of a driver: something that starts a virtual machine and can find it again. */
+import type { Nics } from './nics.ts';
 import type { ShareBind } from './share.ts';
 
 export interface VmDriver {
@@ -32,6 +33,8 @@ export interface VmSpec {
   /** Folder made by `coracle-image build`. The local driver does not look at it. */
   readonly image: string;
   readonly shares: readonly Share[];
+  /** Folders of cgroups of this host, one for each hierarchy, in which the VM's processes are started. */
+  readonly cgroups?: readonly string[];
   /** `verbose`: the kernel tells all it does on the console; half a second slower under emulation. */
   readonly console?: 'quiet' | 'verbose';
   /** Further words for the guest's kernel command line. */
@@ -74,6 +77,8 @@ export interface Vm {
    * that is the agent's request DestroySandbox.
    */
   stop(options?: { readonly force?: boolean }): Promise<void>;
+  /** Its network interfaces, which can be plugged and unplugged while it runs. Dispose of it: it holds QEMU's monitor. */
+  nics(signal?: AbortSignal): Promise<Nics>;
   pause(): Promise<void>;
   resume(): Promise<void>;
   /** Resolves when the VM's process is gone, however it ended. May be called often and late. */

@@ -18,6 +18,7 @@ export type VmErrorCode =
   | 'not-started'
   | 'start-failed'
   | 'boot-failed'
+  | 'guest-busy'
   | 'qmp';
 
 export interface VmErrorDetails {

@@ -16,6 +16,7 @@ export {
   describeBoot,
   VmStartError,
 } from './boot.ts';
+export { insideCgroups } from './cgroup-entry.ts';
 export { linkPortName, rootSerial } from './command.ts';
 export { checkSocketPath, maxSocketPathBytes, type VmPaths, vmPaths } from './directory.ts';
 export type { Share, Vm, VmDriver, VmExit, VmSpec, VmStartOptions, VmStatus } from './driver.ts';
@@ -24,6 +25,9 @@ export { findQemu, findVirtiofsd, type HostPrograms } from './host.ts';
 export { findOwned, isAlive, type ProcessIdentity } from './identity.ts';
 export { openImage, type VmImage } from './image.ts';
 export { createLocalDriver, type LocalDriverOptions } from './local.ts';
+export { type Nic, type NicSpec, Nics } from './nics.ts';
+export { readyIn } from './pool/claim.ts';
+export { clearPool, type PoolOptions, type PoolState, VmPool } from './pool/pool.ts';
 export { cacheDirectory, probeKvm } from './probe.ts';
 export { createQemuDriver, type QemuDriver, type QemuDriverOptions, type TemplateSpec } from './qemu.ts';
 export { Qmp, type QmpConnectOptions, type QmpEvent, type QmpStatus } from './qmp.ts';

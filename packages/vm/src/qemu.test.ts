@@ -148,7 +148,7 @@ test('a CID that somebody has snatched is tried again with another, three times'
   writeFileSync(qemu, `#!/bin/sh\necho "$*" >>${tries}\necho ${words} >&2\nexit 1\n`, { mode: 0o755 });
   const vhost = { check: () => undefined, isFree: () => true };
   const decisions: string[] = [];
-  const driver = createQemuDriver({ ...tcg, qemu, vhost });
+  const driver = createQemuDriver({ ...tcg, qemu, vhost, template: 'off' });
   await expect(
     driver.start(spec, { onDecision: (message) => decisions.push(message) }),
   ).rejects.toMatchObject({ code: 'start-failed', message: expect.stringContaining(words) });

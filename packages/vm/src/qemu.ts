@@ -1,35 +1,25 @@
-import { existsSync, mkdirSync, statSync } from 'node:fs';
-import { writeLinkRecord } from '@coracle/sys';
+import { existsSync, statSync } from 'node:fs';
 import { type AccelDecision, type AccelSetting, checkKvmDevice, decideAccel } from './accel.ts';
-import { bootReport, VmStartError } from './boot.ts';
-import {
-  type Plugged,
-  pluggedShares,
-  type QemuLink,
-  qemuArguments,
-  type ShareTransport,
-  SLOTS,
-} from './command.ts';
-import { spawnDetached } from './detached.ts';
-import { checkSocketPath, vmPaths } from './directory.ts';
-import type { Share, Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
+import { VmStartError } from './boot.ts';
+import { type QemuLink, qemuArguments, type ShareTransport, SLOTS } from './command.ts';
+import { vmPaths } from './directory.ts';
+import type { Vm, VmDriver, VmSpec, VmStartOptions } from './driver.ts';
 import { VmError } from './errors.ts';
-import { findQemu, findVirtiofsd, type HostPrograms, maxOpenFiles, takesTimeout } from './host.ts';
+import { findQemu, findVirtiofsd, type HostPrograms } from './host.ts';
 import { openImage, type VmImage } from './image.ts';
 import { checkImageFiles } from './image-check.ts';
-import { isListening } from './listening.ts';
+import { adopt, type Launch, launch } from './launch.ts';
+import { claim } from './pool/claim.ts';
+import { type PoolOptions, VmPool } from './pool/pool.ts';
 import { cacheDirectory, probeKvm } from './probe.ts';
-import { Qmp } from './qmp.ts';
-import { processStartTimeoutMs, waitReady } from './ready.ts';
-import { readRecord, type VmRecord, writeRecord } from './record.ts';
-import { bindArguments, checkShare, inPrivateMounts, virtiofsdArguments } from './share.ts';
+import { readRecord } from './record.ts';
+import { checkShare } from './share.ts';
 import { checkHostMemory } from './size.ts';
-import { templateKey } from './template/key.ts';
+import { type TemplateMachine, templateKey } from './template/key.ts';
 import { type MakeOutcome, makeTemplate } from './template/make.ts';
-import { openTemplate, resumeFromTemplate, templateMemory } from './template/restore.ts';
+import { templateMemory } from './template/restore.ts';
 import { type Template, TemplateStore } from './template/store.ts';
 import {
-  agentVsockPort,
   chooseCid,
   decideTransport,
   hostVhostVsock,
@@ -37,15 +27,17 @@ import {
   type TransportSetting,
   type VhostVsock,
 } from './transport.ts';
-import { eraseVm, vmFromRecord } from './vm.ts';
+import { eraseVm } from './vm.ts';
 
 export interface QemuDriverOptions extends HostPrograms {
   readonly accel?: AccelSetting;
   /** Where templates, the digests of files and the answer of the KVM trial are kept; see `cacheDirectory`. */
   readonly cacheDirectory?: string;
   readonly transport?: TransportSetting;
-  /** `auto`: a VM is started from a template where there is one (docs/templates.md); `off` unless given. */
+  /** `auto`, unless given: a VM is started from a template where there is one (docs/templates.md). None is made. */
   readonly template?: 'auto' | 'off';
+  /** The folder of a pool, from which VMs are taken as long as it has some; see `openPool`. */
+  readonly pool?: string;
   /** This host's, unless given. */
   readonly vhost?: VhostVsock;
 }
@@ -59,6 +51,15 @@ export interface QemuDriver extends VmDriver {
    * @throws VmError, among others `boot-failed`; Error such as ENOSPC
    */
   makeTemplate(spec: TemplateSpec, options?: VmStartOptions): Promise<MakeOutcome>;
+  /**
+   * Keeps such VMs waiting in a folder; makes their template first if there is none. Until it is disposed of.
+   * @throws VmError, among others `already-started` when there is a pool in the folder; what `makeTemplate` throws
+   */
+  openPool(
+    spec: TemplateSpec,
+    pool: Pick<PoolOptions, 'directory' | 'size' | 'onChange'>,
+    options?: VmStartOptions,
+  ): Promise<VmPool>;
 }
 
 export type TemplateSpec = Pick<VmSpec, 'image' | 'memoryBytes' | 'vcpus' | 'console' | 'kernelArguments'>;
@@ -66,11 +67,18 @@ export type TemplateSpec = Pick<VmSpec, 'image' | 'memoryBytes' | 'vcpus' | 'con
 export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
   const cache = options.cacheDirectory ?? cacheDirectory();
   const templates = new TemplateStore(cache);
-  const usesTemplates = options.template === 'auto';
+  const usesTemplates = options.template !== 'off';
   const decide = (qemu: string, image: VmImage, { signal, onProgress }: VmStartOptions) =>
     decideAccel(options.accel ?? 'auto', checkKvmDevice(), () =>
       probeKvm({ qemu, image, signal, onProgress, cacheDirectory: cache }),
     );
+  const machineOf = async (spec: TemplateSpec, start: VmStartOptions): Promise<TemplateMachine> => {
+    const qemu = findQemu(options);
+    const image = openImage(spec.image);
+    await checkImageFiles(image, cache, start.signal);
+    const { accel } = await decide(qemu, image, start);
+    return { spec, image, qemu, accel };
+  };
   return {
     name: 'qemu',
     async describe(image, start = {}) {
@@ -78,11 +86,27 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       return { qemu, ...(await decide(qemu, openImage(image), start)) };
     },
     async makeTemplate(spec, start = {}) {
-      const qemu = findQemu(options);
-      const image = openImage(spec.image);
-      await checkImageFiles(image, cache, start.signal);
-      const { accel } = await decide(qemu, image, start);
-      return await makeTemplate({ spec, image, qemu, accel }, templates, start);
+      return await makeTemplate(await machineOf(spec, start), templates, start);
+    },
+    async openPool(spec, pool, start = {}) {
+      const machine = await machineOf(spec, start);
+      await makeTemplate(machine, templates, start);
+      const restore = async (directory: string, signal: AbortSignal) => {
+        // It may have been pruned, or dropped with a fault.
+        await makeTemplate(machine, templates, { signal });
+        const template = await findTemplate(machine, templates);
+        if (template === undefined)
+          throw new VmError('start-failed', 'its template is made by another program; it is waited for');
+        const alone = { ...machine, spec: { ...spec, directory, shares: [] } };
+        // A virtiofsd comes when it is taken: its memory has to be shared.
+        return await restoreVm(
+          { ...alone, virtiofsd: undefined, shareTransport: 'virtiofs' },
+          template,
+          true,
+          signal,
+        );
+      };
+      return await VmPool.open({ ...pool, start: restore });
     },
     async start(spec, start = {}) {
       start.signal?.throwIfAborted();
@@ -93,16 +117,17 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
       await checkImageFiles(image, cache, start.signal);
       const virtiofsd = findVirtiofsd(options);
       const shareTransport = chooseShareTransport(virtiofsd, image, spec);
-      const { vhost = hostVhostVsock, transport: setting = 'auto' } = options;
+      const { vhost = hostVhostVsock, transport: setting = 'auto', pool } = options;
       const transport = decideTransport(setting, image, vhost, usesTemplates);
       const { accel, reason } = await decide(qemu, image, start);
       start.onDecision?.(`accelerator ${accel}: ${reason}`);
       start.onDecision?.(`transport ${transport.transport}: ${transport.reason}`);
       const paths = vmPaths(spec.directory);
       checkFresh(spec.directory);
-      const plan = { spec, accel, qemu, virtiofsd, shareTransport };
+      const plan = { spec, image, accel, qemu, virtiofsd, shareTransport };
       if (usesTemplates && transport.transport === 'virtio-serial' && spec.shares.length <= SLOTS) {
-        const vm = await startFromTemplate(plan, image, templates, start);
+        const vm =
+          (await startFromPool(plan, pool, start)) ?? (await startFromTemplate(plan, templates, start));
         if (vm !== undefined) return vm;
       }
       for (let tried = 1; ; tried++) {
@@ -124,32 +149,73 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
   };
 }
 
+/** Undefined when no VM of this kind waits in the pool. */
+async function startFromPool(
+  plan: Machine,
+  pool: string | undefined,
+  { signal, onDecision, onWarning }: VmStartOptions,
+): Promise<Vm | undefined> {
+  // QEMU has to be told of what it shares by itself when it starts.
+  if (pool === undefined || (plan.shareTransport === '9p' && plan.spec.shares.length > 0)) return undefined;
+  const { directory } = plan.spec;
+  const key = templateKey(plan);
+  const claimed = claim(pool, key, directory);
+  if (claimed === undefined) return undefined;
+  try {
+    const vm = await adopt(plan, claimed, signal);
+    onDecision?.(`a VM of the pool, from the template ${key}`);
+    return vm;
+  } catch (error) {
+    await eraseVm(directory);
+    if (signal?.aborted === true) throw signal.reason;
+    if (error instanceof VmError && !(error instanceof VmStartError)) throw error;
+    onWarning?.(`a VM of the pool is of no use; starting another: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+/** @throws Error that says what is wrong with the one that there is */
+async function findTemplate(
+  machine: TemplateMachine,
+  templates: TemplateStore,
+): Promise<Template | undefined> {
+  const template = templates.find(templateKey(machine));
+  if (template !== undefined) await templates.verify(template);
+  return template;
+}
+
+/** @param copied whether it gets a memory that others can write */
+async function restoreVm(
+  plan: Machine,
+  template: Template,
+  copied: boolean,
+  signal: AbortSignal | undefined,
+): Promise<Vm> {
+  const link = { transport: 'virtio-serial' } as const;
+  const memory = templateMemory(copied);
+  const paths = vmPaths(plan.spec.directory);
+  const args = [...qemuArguments({ ...plan, paths, link, memory, template: true }), '-incoming', 'defer'];
+  return await launch({ ...plan, args, link, template, memory }, signal);
+}
+
 /** Undefined when there is no template, or none that works: the VM is to be booted then. */
 async function startFromTemplate(
-  plan: Omit<Launch, 'args' | 'link'>,
-  image: VmImage,
+  plan: Machine,
   templates: TemplateStore,
   { signal, onDecision, onWarning, onTemplateMissing }: VmStartOptions,
 ): Promise<Vm | undefined> {
-  const { spec, qemu, accel, shareTransport } = plan;
-  const key = templateKey({ spec, image, qemu, accel });
-  const link = { transport: 'virtio-serial' } as const;
+  const { spec, shareTransport } = plan;
+  const key = templateKey(plan);
   try {
-    const template = templates.find(key);
+    const template = await findTemplate(plan, templates);
     if (template === undefined) {
       const failure = templates.failure(key);
       if (failure === undefined) onTemplateMissing?.();
       onDecision?.(`no template ${key}${failure === undefined ? '' : `: it could not be made: ${failure}`}`);
       return undefined;
     }
-    await templates.verify(template);
-    const memory = templateMemory(spec.shares.length === 0 ? 'none' : shareTransport);
-    const paths = vmPaths(spec.directory);
-    const args = qemuArguments({ spec, image, paths, accel, shareTransport, link, memory, template: true });
-    const vm = await launch(
-      { ...plan, args: [...args, '-incoming', 'defer'], link, template, memory },
-      signal,
-    );
+    const copied = spec.shares.length > 0 && shareTransport === 'virtiofs';
+    const vm = await restoreVm(plan, template, copied, signal);
     templates.noteUse(template);
     onDecision?.(`template ${key}`);
     return vm;
@@ -166,6 +232,8 @@ async function startFromTemplate(
     return undefined;
   }
 }
+
+type Machine = Omit<Launch, 'args' | 'link'> & Pick<TemplateMachine, 'image'>;
 
 /** How often another VM may snatch the CID between our choice and QEMU's start. */
 const cidRaces = 3;
@@ -194,127 +262,4 @@ function checkFresh(directory: string): void {
       remedy: 'Stop that one first.',
     });
   }
-}
-
-interface Launch {
-  readonly spec: VmSpec;
-  readonly accel: 'kvm' | 'tcg';
-  readonly qemu: string;
-  readonly args: readonly string[];
-  readonly virtiofsd: string | undefined;
-  readonly shareTransport: ShareTransport;
-  readonly link: QemuLink;
-  /** It is restored from there, with its memory mapped so. */
-  readonly template?: Template;
-  readonly memory?: { readonly share: boolean };
-}
-
-async function launch(plan: Launch, signal: AbortSignal | undefined): Promise<Vm> {
-  const { spec, accel, link, template } = plan;
-  const { directory, shares } = spec;
-  const paths = vmPaths(directory);
-  let record: VmRecord = {
-    version: 1,
-    driver: 'qemu',
-    state: 'starting',
-    createdAt: new Date().toISOString(),
-    accel,
-    ...link,
-    ...(template === undefined ? {} : { template: template.key }),
-    image: spec.image,
-    memoryBytes: spec.memoryBytes,
-    vcpus: spec.vcpus,
-    shares: shares.map((share) => share.tag),
-    helpers: {},
-  };
-  const note = (change: Partial<VmRecord>) => {
-    record = { ...record, ...change };
-    writeRecord(directory, record);
-  };
-  note({});
-  for (const { tag } of shares) mkdirSync(paths.share(tag), { recursive: true, mode: 0o700 });
-  const daemons = plan.shareTransport === 'virtiofs' ? shares.map(startVirtiofsd) : [];
-  const serving = Promise.all(daemons);
-  serving.catch(() => undefined);
-  // While they come up the memory is copied, and QEMU restores: it connects to them when that is done.
-  using opened = template && openTemplate(template, plan.memory?.share === true);
-  if (template === undefined) await serving;
-  const { file, args } = qemuCommand(plan);
-  const main = await spawnDetached({
-    file,
-    args,
-    logPath: paths.qemuLog,
-    owner: directory,
-    descriptors: opened?.descriptors ?? [],
-  });
-  note({ main: main.identity });
-  if (link.transport === 'vsock') {
-    const address = { kind: 'vsock', cid: link.cid, port: agentVsockPort } as const;
-    writeLinkRecord(directory, { address, process: main.identity });
-  }
-  try {
-    const plugged = pluggedShares({ spec, paths, shareTransport: plan.shareTransport });
-    const ready = () =>
-      template === undefined ? answers(paths.qmp, signal) : resumes(paths.qmp, plugged, serving, signal);
-    await waitReady(main, ready, 'QEMU', undefined, signal);
-  } catch (error) {
-    if (signal?.aborted === true) throw error;
-    // Its own reason, should it be a virtiofsd that QEMU waited for.
-    if (template !== undefined) await serving;
-    throw new VmStartError('start-failed', (error as Error).message, bootReport(directory), error);
-  }
-  note({ state: 'running' });
-  return vmFromRecord(directory, record, main.child);
-
-  /** Resolves when it listens. */
-  async function startVirtiofsd({ tag, binds }: Share): Promise<void> {
-    const socket = checkSocketPath(paths.fsSocket(tag));
-    const source = paths.share(tag);
-    const { file, args } = inPrivateMounts(source, bindArguments(tag, binds), [
-      plan.virtiofsd!,
-      ...virtiofsdArguments(socket, source, {
-        maxOpenFiles: maxOpenFiles(),
-        takesTimeout: takesTimeout(plan.virtiofsd!),
-      }),
-    ]);
-    const logPath = paths.fsLog(tag);
-    const daemon = await spawnDetached({ file, args, logPath, owner: directory });
-    note({ helpers: { ...record.helpers, [tag]: daemon.identity } });
-    await waitReady(daemon, () => isListening(socket), `virtiofsd for the share ${tag}`, logPath, signal);
-  }
-}
-
-/** With 9p it is QEMU itself that reads the shares, so it is QEMU that needs the private mounts. */
-function qemuCommand({ spec, qemu, args, shareTransport }: Launch): {
-  file: string;
-  args: readonly string[];
-} {
-  let command: readonly string[] = [qemu, ...args];
-  if (shareTransport === '9p') {
-    const paths = vmPaths(spec.directory);
-    for (const { tag, binds } of spec.shares) {
-      const wrapped = inPrivateMounts(paths.share(tag), bindArguments(tag, binds), command);
-      command = [wrapped.file, ...wrapped.args];
-    }
-  }
-  return { file: command[0]!, args: command.slice(1) };
-}
-
-async function resumes(
-  qmpPath: string,
-  plugged: readonly Plugged[],
-  serving: Promise<unknown>,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  if (!isListening(qmpPath)) return false;
-  await resumeFromTemplate(qmpPath, plugged, serving, signal);
-  return true;
-}
-
-/** QMP greets once QEMU's main loop runs, after everything that can fail at its start. */
-async function answers(qmpPath: string, signal: AbortSignal | undefined): Promise<boolean> {
-  if (!isListening(qmpPath)) return false;
-  using qmp = await Qmp.connect(qmpPath, { signal, timeoutMs: processStartTimeoutMs });
-  const status = await qmp.queryStatus();
-  return status === 'running' || status === 'shutdown';
 }

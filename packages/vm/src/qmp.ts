@@ -6,6 +6,7 @@
  */
 import { EventEmitter, once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
+import { descriptorOf, sendDescriptor } from '@coracle/sys';
 import { QmpError } from './errors.ts';
 
 export interface QmpEvent {
@@ -91,11 +92,32 @@ export class Qmp extends EventEmitter<{ event: [QmpEvent]; close: []; greeting: 
   /** The value of the command's `return`. @throws QmpError with QEMU's `errorClass`. */
   execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return this.#ask(command, args, (line) => void this.#socket.write(line));
+  }
+
+  /**
+   * Gives QEMU a copy of a descriptor under a name, for a command that takes one by its name (`getfd`). No other command may be
+   * under way.
+   */
+  async giveDescriptor(name: string, fd: number): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#pending.size > 0 || this.#socket.writableLength > 0)
+      throw new QmpError(`QMP ${this.path}: a descriptor cannot be sent beside another command`);
+    await this.#ask('getfd', { fdname: name }, (line) =>
+      sendDescriptor(descriptorOf(this.#socket), fd, Buffer.from(line)),
+    );
+  }
+
+  #ask(
+    command: string,
+    args: Readonly<Record<string, unknown>> | undefined,
+    send: (line: string) => void,
+  ): Promise<unknown> {
     const id = this.#nextId++;
     const message = args === undefined ? { execute: command, id } : { execute: command, arguments: args, id };
     return new Promise((resolve, reject) => {
+      send(`${JSON.stringify(message)}\n`);
       this.#pending.set(id, { command, resolve, reject });
-      this.#socket.write(`${JSON.stringify(message)}\n`);
     });
   }
 

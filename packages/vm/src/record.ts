@@ -16,6 +16,8 @@ export interface VmRecord {
   readonly transport?: 'virtio-serial' | 'vsock' | 'unix' | 'hybrid' | 'hybrid-listen';
   /** The key of the template that it was started from. */
   readonly template?: string;
+  /** It waited in a pool: the folder in which it was started, which its processes' environment names. */
+  readonly startedIn?: string;
   /** The guest's CID, with vsock. */
   readonly cid?: number;
   readonly image?: string;

@@ -1,12 +1,14 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { rmdirSync, rmSync } from 'node:fs';
+import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { waitForExit } from '@coracle/sys';
 import { vmPaths } from './directory.ts';
 import type { Vm, VmExit, VmStatus } from './driver.ts';
 import { VmError } from './errors.ts';
 import { endProcesses, findOwned, isAlive, waitGone } from './identity.ts';
 import { localContainers } from './local-containers.ts';
+import { Nics } from './nics.ts';
+import { claimedFolder } from './pool/claim.ts';
 import { Qmp } from './qmp.ts';
 import { readRecord, removeUnfinishedRecords, type VmRecord, writeRecord } from './record.ts';
 import { agentVsockPort } from './transport.ts';
@@ -32,12 +34,15 @@ export function openVm(directory: string): Vm {
 export function vmFromRecord(directory: string, record: VmRecord, child?: ChildProcess): Vm {
   const paths = vmPaths(directory);
   const { main, helpers, driver, accel, template } = record;
-  const needQmp = async <T>(what: string, use: (qmp: Qmp) => Promise<T>): Promise<T> => {
+  const connect = async (what: string, signal?: AbortSignal): Promise<Qmp> => {
     if (driver !== 'qemu') throw new VmError('bad-spec', `the ${driver} driver has no VM to ${what}`);
     if (main === undefined || !isAlive(main)) {
       throw new VmError('not-started', `cannot ${what} the VM in ${directory}: it is not running`);
     }
-    using qmp = await Qmp.connect(paths.qmp);
+    return await Qmp.connect(paths.qmp, { signal });
+  };
+  const needQmp = async <T>(what: string, use: (qmp: Qmp) => Promise<T>): Promise<T> => {
+    using qmp = await connect(what);
     return await use(qmp);
   };
   return {
@@ -63,6 +68,7 @@ export function vmFromRecord(directory: string, record: VmRecord, child?: ChildP
       }
     },
     stop: ({ force = false } = {}) => stopVm(directory, force),
+    nics: async (signal) => new Nics(await connect('change the networks of', signal)),
     pause: () => needQmp('pause', async (qmp) => void (await qmp.stop())),
     resume: () => needQmp('resume', async (qmp) => void (await qmp.cont())),
     async waitExit({ signal } = {}): Promise<VmExit> {
@@ -87,6 +93,11 @@ export function vmFromRecord(directory: string, record: VmRecord, child?: ChildP
  */
 export async function stopVm(directory: string, force: boolean): Promise<void> {
   const paths = vmPaths(directory);
+  const claimed = claimedFolder(directory);
+  if (existsSync(claimed)) {
+    await stopVm(claimed, true);
+    rmSync(claimed, { recursive: true });
+  }
   const record = readRecord(directory);
   const main = record?.main;
   if (!force && record?.driver === 'qemu' && main !== undefined && isAlive(main)) {
@@ -96,9 +107,9 @@ export async function stopVm(directory: string, force: boolean): Promise<void> {
   const known = [...(main === undefined ? [] : [main]), ...Object.values(record?.helpers ?? {})];
   await endProcesses(known, force ? 0 : helperGraceMs);
   // One pass may find a process that is just about to start another (unshare, sh): look until none is left.
-  for (let owned = findOwned(directory); owned.length > 0; owned = findOwned(directory)) {
-    await endProcesses(owned, 0);
-  }
+  for (const owner of [directory, ...(record?.startedIn === undefined ? [] : [record.startedIn])])
+    for (let owned = findOwned(owner); owned.length > 0; owned = findOwned(owner))
+      await endProcesses(owned, 0);
   if (record?.driver === 'local') await endProcesses(localContainers(directory), 0);
   removeRuntimeFiles(directory, record?.shares ?? []);
   removeUnfinishedRecords(directory);

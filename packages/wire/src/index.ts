@@ -1,4 +1,7 @@
 export * from './agent-service.ts';
+export * from './capture/capture.ts';
+export * from './capture/pcapng.ts';
+export * from './capture/record.ts';
 export * from './connection.ts';
 export * from './decode.ts';
 export * from './errors.ts';

@@ -23,7 +23,10 @@ const methodsByName = new Map<string, AgentMethod>(
 );
 
 /** Methods that only wait, and may be abandoned. All others run to their end once they have begun. */
-const waitingMethods: ReadonlySet<string> = new Set([agentMethods.waitProcess.name]);
+const waitingMethods: ReadonlySet<string> = new Set([
+  agentMethods.waitProcess.name,
+  agentMethods.waitOutOfMemory.name,
+]);
 
 /** One call that runs or has run. Several requests may wait for it: repetitions after a lost connection. */
 interface Call {

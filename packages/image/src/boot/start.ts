@@ -47,7 +47,7 @@ export async function startVm(image: string, directory: string, options: StartOp
     const watching = new AbortController();
     undo.defer(() => watching.abort());
     const seen = watchConsole(vmPaths(directory).console, watching.signal);
-    const vm = await createQemuDriver({ transport: 'virtio-serial' }).start(
+    const vm = await createQemuDriver({ transport: 'virtio-serial', template: 'off' }).start(
       {
         directory,
         memoryBytes,

@@ -10,7 +10,7 @@ export default command({
     force: { type: 'boolean', short: 'f', help: 'also when it still runs, and whatever a crash has left' },
   },
   positionals: [1, 1],
-  async run({ force = false }, [id = ''], { store }) {
+  async run({ force = false }, [id = ''], { store, log }) {
     checkContainerId(id);
     if (!store.exists(id)) {
       if (force) return;
@@ -24,6 +24,6 @@ export default command({
         `cannot delete container ${id} that is not stopped: ${status}; kill it first, or give --force`,
       );
     }
-    await removeContainer(store, id);
+    await removeContainer(store, id, log);
   },
 });

@@ -33,12 +33,19 @@ export default command({
     'no-new-privs': { type: 'boolean', help: 'set no_new_privs' },
     apparmor: { type: 'string', value: 'PROFILE', help: 'AppArmor profile' },
     'process-label': { type: 'string', value: 'LABEL', help: 'SELinux label' },
+    cgroup: {
+      type: 'string',
+      multiple: true,
+      value: 'PATH',
+      help: "only /: processes share the container's cgroup",
+    },
     'ignore-paused': { type: 'boolean', help: 'do not refuse a paused container' },
   },
   positionals: [1, Number.POSITIVE_INFINITY],
   stopAtPositional: true,
   async run(values, [id = '', ...args], { store }) {
     checkPreserveFds(values['preserve-fds']);
+    checkCgroups(values.cgroup);
     const detach = values.detach === true;
     if (values.process === undefined && args.length === 0) {
       throw new UsageError('process args cannot be empty: name a command after the container', {
@@ -56,7 +63,7 @@ export default command({
     const interrupts = new Interrupts(`exec in container ${id}`);
     using signals = new SignalForwarder();
     const terminal = saveTerminal(console);
-    const shim = await execInContainer(state, spec, console, interrupts.signal).catch((error) => {
+    const shim = await execInContainer(store, state, spec, console, interrupts.signal).catch((error) => {
       restore(console, terminal);
       throw error;
     });
@@ -67,6 +74,16 @@ export default command({
     return detach ? 0 : await waitInForeground(shim, console, terminal);
   },
 });
+
+/** As `PATH` or `CONTROLLER:PATH`. @throws CliError for any but the container's own */
+function checkCgroups(paths: readonly string[] = []): void {
+  const other = paths.find((path) => !['', '/'].includes(path.slice(path.indexOf(':') + 1)));
+  if (other === undefined) return;
+  throw new CliError(
+    `exec --cgroup ${other} cannot be done: what is exec'ed shares the container's cgroup in the guest; leave the flag out`,
+    { exitCode: execFailed },
+  );
+}
 
 /** runc's exec ends with 255 for whatever is wrong before there is a process. */
 function find<T>(step: () => T): T {

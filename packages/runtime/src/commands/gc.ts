@@ -5,8 +5,8 @@ import { print } from '../output.ts';
 export default command({
   options: {},
   positionals: [0, 0],
-  async run(_, __, { store, settings }) {
-    const removed = await collectGarbage(store, settings.runDirectory);
+  async run(_, __, { store, settings, log }) {
+    const removed = await collectGarbage(store, settings.runDirectory, log);
     print(removed.map((line) => `removed ${line}\n`).join(''));
   },
 });

@@ -1,10 +1,11 @@
 import { command } from '../command.ts';
-import { createContainer, startContainer } from '../create-container.ts';
+import { createContainer } from '../create-container.ts';
 import { CliError } from '../errors.ts';
 import { SignalForwarder, waitInForeground } from '../foreground.ts';
 import { Interrupts } from '../interrupts.ts';
 import { removeContainer } from '../remove-container.ts';
 import { checkPreserveFds, createOptions } from '../run-options.ts';
+import { startContainer } from '../start-container.ts';
 
 export default command({
   options: {
@@ -31,10 +32,9 @@ export default command({
       context,
       interrupts.signal,
     );
-    const { container, shim, console, terminal, state } = created;
+    const { sandbox, shim, console, terminal, state } = created;
     if (detach) {
-      await startContainer(container, interrupts.signal);
-      context.store.write({ ...state, phase: 'started' });
+      await startContainer(context, state, sandbox, interrupts.signal);
       interrupts.hold();
       created.keep();
       return 0;
@@ -45,15 +45,14 @@ export default command({
     {
       using signals = new SignalForwarder();
       signals.to(shim);
-      await startContainer(container);
-      context.store.write({ ...state, phase: 'started' });
+      await startContainer(context, state, sandbox);
       created.keep();
       exitCode = await waitInForeground(shim, console, terminal);
     }
     if (!keep) {
       try {
         using _lock = await context.store.lock(id);
-        await removeContainer(context.store, id);
+        await removeContainer(context.store, id, context.log);
       } catch (error) {
         // `coracle delete --force` was quicker.
         if (!(error instanceof CliError && error.message.includes('does not exist'))) throw error;

@@ -1,24 +1,29 @@
-import { askContainer } from '../agent.ts';
+import { connectSandbox } from '../agent.ts';
 import { command } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { checkContainerId } from '../ids.ts';
+import { startContainer } from '../start-container.ts';
 import { startError } from '../start-error.ts';
 import { statusOf } from '../status.ts';
 
 export default command({
   options: {},
   positionals: [1, 1],
-  async run(_, [id = ''], { store }) {
+  async run(_, [id = ''], context) {
+    const { store } = context;
     checkContainerId(id);
     using _lock = await store.lock(id);
     const state = store.read(id);
     const status = statusOf(state);
     if (status === 'stopped') throw new CliError(`cannot start a container that has stopped: ${id}`);
     if (status !== 'created') throw new CliError(`cannot start container ${id} in the ${status} state`);
-    const tried = `cannot start container ${id}`;
-    await askContainer(state, tried, (container) => container.start()).catch((error: CliError) => {
-      throw error.cause === undefined ? error : startError(error.cause, tried);
+    const sandbox = await connectSandbox(state).catch((error: unknown) => {
+      throw startError(error, `cannot start container ${id}`);
     });
-    store.write({ ...state, phase: 'started' });
+    try {
+      await startContainer(context, state, sandbox);
+    } finally {
+      sandbox.close();
+    }
   },
 });

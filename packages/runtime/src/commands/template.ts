@@ -2,8 +2,9 @@ import { statSync } from 'node:fs';
 import type { TemplateEntry, TemplateStore } from '@coracle/vm';
 import { command } from '../command.ts';
 import { createVmDriver } from '../driver.ts';
-import { CliError, messageOf, UsageError } from '../errors.ts';
+import { messageOf, UsageError } from '../errors.ts';
 import { Interrupts } from '../interrupts.ts';
+import { count } from '../numbers.ts';
 import { print, table } from '../output.ts';
 import { Progress } from '../progress.ts';
 
@@ -53,12 +54,6 @@ export default command({
     }
   },
 });
-
-function count(flag: string, text: string | undefined, otherwise: number): number {
-  if (text === undefined) return otherwise;
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  throw new CliError(`invalid value ${JSON.stringify(text)} for --${flag}: give a whole number`);
-}
 
 function render(entries: readonly TemplateEntry[], json: boolean): string {
   const described = entries.map(({ key, usedAt, template, fault }) => ({

@@ -1,7 +1,7 @@
 /** Starting a VM from a template: its memory as a file for QEMU to map, its devices as a stream for QEMU to read. */
 import { closeSync, openSync } from 'node:fs';
 import { createMemoryFile } from '@coracle/sys';
-import type { Plugged, ShareTransport } from '../command.ts';
+import type { Plugged } from '../command.ts';
 import { Qmp } from '../qmp.ts';
 import { copyMemory } from './memory.ts';
 import { leaveMemoryOut, migrated } from './migration.ts';
@@ -11,8 +11,8 @@ import type { Template } from './store.ts';
  * A VM with a virtiofsd has memory that both QEMU and the virtiofsd write: it gets a copy of its own. Otherwise QEMU
  * maps the template's file privately: pages that a guest does not write are the same for all VMs of the host.
  */
-export function templateMemory(shares: ShareTransport | 'none'): { path: string; share: boolean } {
-  return { path: '/proc/self/fd/3', share: shares === 'virtiofs' };
+export function templateMemory(copied: boolean): { path: string; share: boolean } {
+  return { path: '/proc/self/fd/3', share: copied };
 }
 
 export interface OpenTemplate extends Disposable {
@@ -68,6 +68,12 @@ export async function resumeFromTemplate(
   await qmp.execute('migrate-incoming', { uri: 'fd:4' });
   await migrated(qmp, 'restore', signal);
   await helpers;
+  await plug(qmp, plugged);
+  await qmp.cont();
+}
+
+/** The guest finds them when it looks for them (CreateSandbox). */
+export async function plug(qmp: Qmp, plugged: readonly Plugged[]): Promise<void> {
   for (const { device, socket } of plugged) {
     if (socket !== undefined) {
       const addr = { type: 'unix', data: { path: socket.path } };
@@ -76,5 +82,4 @@ export async function resumeFromTemplate(
     }
     await qmp.execute('device_add', device);
   }
-  await qmp.cont();
 }

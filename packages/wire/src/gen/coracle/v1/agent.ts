@@ -214,6 +214,91 @@ export interface ResumeContainerRequest {
 export interface ResumeContainerResponse {
 }
 
+export interface StatsContainerRequest {
+  containerId: string;
+}
+
+/** The numbers of cgroup v2 (Linux Documentation/admin-guide/cgroup-v2.rst). A limit that is not there means none. */
+export interface StatsContainerResponse {
+  cpu: CpuStats | undefined;
+  memory: MemoryStats | undefined;
+  pids:
+    | PidsStats
+    | undefined;
+  /** io.stat, one for each device of the guest. */
+  io: IoStats[];
+}
+
+export interface CpuStats {
+  usageUs: bigint;
+  userUs: bigint;
+  systemUs: bigint;
+  /** Of the quota: periods that have passed, those in which the container was held back, and for how long. */
+  periods: bigint;
+  throttledPeriods: bigint;
+  throttledUs: bigint;
+}
+
+export interface MemoryStats {
+  usageBytes: bigint;
+  limitBytes?:
+    | bigint
+    | undefined;
+  /** memory.peak, 0 where the kernel has none (before 5.19). */
+  peakBytes: bigint;
+  swapUsageBytes: bigint;
+  swapLimitBytes?:
+    | bigint
+    | undefined;
+  /** Of memory.events: how often the limit was met, and processes killed for it. */
+  limitHits: bigint;
+  oomKills: bigint;
+  /** memory.stat as it stands. */
+  details: { [key: string]: bigint };
+}
+
+export interface MemoryStats_DetailsEntry {
+  key: string;
+  value: bigint;
+}
+
+export interface PidsStats {
+  current: bigint;
+  limit?: bigint | undefined;
+}
+
+export interface IoStats {
+  major: number;
+  minor: number;
+  readBytes: bigint;
+  writtenBytes: bigint;
+  reads: bigint;
+  writes: bigint;
+  discardedBytes: bigint;
+  discards: bigint;
+}
+
+export interface UpdateContainerRequest {
+  containerId: string;
+  /** The object linux.resources of the OCI runtime specification, as JSON. */
+  resources: Uint8Array;
+}
+
+export interface UpdateContainerResponse {
+}
+
+export interface WaitOutOfMemoryRequest {
+  containerId: string;
+  /** Kills that the caller knows of: MemoryStats.oom_kills, or the last answer. */
+  knownKills: bigint;
+}
+
+export interface WaitOutOfMemoryResponse {
+  kills: bigint;
+  /** Its first process has ended. */
+  stopped: boolean;
+}
+
 export interface RemoveContainerRequest {
   containerId: string;
   /** Kill what still runs; without it a running container is failed_precondition. */
@@ -221,6 +306,71 @@ export interface RemoveContainerRequest {
 }
 
 export interface RemoveContainerResponse {
+}
+
+/** The network of a namespace of the host, as rtnetlink(7) tells it. Addresses are text, as inet_ntop(3) writes them. */
+export interface UpdateNetworkRequest {
+  interfaces: NetworkInterface[];
+  /** Of the main table, without those that the kernel makes from addresses. */
+  routes: Route[];
+  /** Permanent ones only. */
+  neighbours: Neighbour[];
+}
+
+export interface UpdateNetworkResponse {
+}
+
+export interface NetworkInterface {
+  /** How the guest finds it: "02:42:ac:11:00:02". */
+  mac: string;
+  /** What it is called in the guest from then on. */
+  name: string;
+  /** Bytes. */
+  mtu: number;
+  up: boolean;
+  addresses: InterfaceAddress[];
+  /** It has no IPv6 at all, not even an address of its own link. */
+  disableIpv6: boolean;
+}
+
+export interface InterfaceAddress {
+  address: string;
+  prefixLength: number;
+  /** Of a point-to-point connection; else empty. */
+  peer: string;
+  /** Empty: none. */
+  broadcast: string;
+  /** RT_SCOPE_* of linux/rtnetlink.h. */
+  scope: number;
+  /** The kernel makes no route to its network. */
+  noPrefixRoute: boolean;
+}
+
+export interface Route {
+  /** "0.0.0.0" or "::" with the length 0: the default route. */
+  destination: string;
+  prefixLength: number;
+  /** The name of one of the interfaces; empty where packets go nowhere. */
+  interface: string;
+  /** Of either family; empty: none. */
+  gateway: string;
+  /** Empty: none. */
+  source: string;
+  priority: number;
+  /** RT_SCOPE_*, RTN_* and RTPROT_* of linux/rtnetlink.h. */
+  scope: number;
+  type: number;
+  protocol: number;
+  onLink: boolean;
+  /** 0: the interface's. */
+  mtu: number;
+}
+
+export interface Neighbour {
+  /** The name of one of the interfaces. */
+  interface: string;
+  address: string;
+  mac: string;
 }
 
 export interface SetClockRequest {
@@ -2362,6 +2512,1044 @@ export const ResumeContainerResponse: MessageFns<ResumeContainerResponse> = {
   },
 };
 
+function createBaseStatsContainerRequest(): StatsContainerRequest {
+  return { containerId: "" };
+}
+
+export const StatsContainerRequest: MessageFns<StatsContainerRequest> = {
+  encode(message: StatsContainerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatsContainerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatsContainerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StatsContainerRequest>): StatsContainerRequest {
+    return StatsContainerRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StatsContainerRequest>): StatsContainerRequest {
+    const message = createBaseStatsContainerRequest();
+    message.containerId = object.containerId ?? "";
+    return message;
+  },
+};
+
+function createBaseStatsContainerResponse(): StatsContainerResponse {
+  return { cpu: undefined, memory: undefined, pids: undefined, io: [] };
+}
+
+export const StatsContainerResponse: MessageFns<StatsContainerResponse> = {
+  encode(message: StatsContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cpu !== undefined) {
+      CpuStats.encode(message.cpu, writer.uint32(10).fork()).join();
+    }
+    if (message.memory !== undefined) {
+      MemoryStats.encode(message.memory, writer.uint32(18).fork()).join();
+    }
+    if (message.pids !== undefined) {
+      PidsStats.encode(message.pids, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.io) {
+      IoStats.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatsContainerResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatsContainerResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cpu = CpuStats.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.memory = MemoryStats.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.pids = PidsStats.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.io.push(IoStats.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StatsContainerResponse>): StatsContainerResponse {
+    return StatsContainerResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StatsContainerResponse>): StatsContainerResponse {
+    const message = createBaseStatsContainerResponse();
+    message.cpu = (object.cpu !== undefined && object.cpu !== null) ? CpuStats.fromPartial(object.cpu) : undefined;
+    message.memory = (object.memory !== undefined && object.memory !== null)
+      ? MemoryStats.fromPartial(object.memory)
+      : undefined;
+    message.pids = (object.pids !== undefined && object.pids !== null) ? PidsStats.fromPartial(object.pids) : undefined;
+    message.io = object.io?.map((e) => IoStats.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCpuStats(): CpuStats {
+  return { usageUs: 0n, userUs: 0n, systemUs: 0n, periods: 0n, throttledPeriods: 0n, throttledUs: 0n };
+}
+
+export const CpuStats: MessageFns<CpuStats> = {
+  encode(message: CpuStats, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.usageUs !== 0n) {
+      if (BigInt.asUintN(64, message.usageUs) !== message.usageUs) {
+        throw new globalThis.Error("value provided for field message.usageUs of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.usageUs);
+    }
+    if (message.userUs !== 0n) {
+      if (BigInt.asUintN(64, message.userUs) !== message.userUs) {
+        throw new globalThis.Error("value provided for field message.userUs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.userUs);
+    }
+    if (message.systemUs !== 0n) {
+      if (BigInt.asUintN(64, message.systemUs) !== message.systemUs) {
+        throw new globalThis.Error("value provided for field message.systemUs of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.systemUs);
+    }
+    if (message.periods !== 0n) {
+      if (BigInt.asUintN(64, message.periods) !== message.periods) {
+        throw new globalThis.Error("value provided for field message.periods of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.periods);
+    }
+    if (message.throttledPeriods !== 0n) {
+      if (BigInt.asUintN(64, message.throttledPeriods) !== message.throttledPeriods) {
+        throw new globalThis.Error("value provided for field message.throttledPeriods of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.throttledPeriods);
+    }
+    if (message.throttledUs !== 0n) {
+      if (BigInt.asUintN(64, message.throttledUs) !== message.throttledUs) {
+        throw new globalThis.Error("value provided for field message.throttledUs of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.throttledUs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CpuStats {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCpuStats();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.usageUs = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.userUs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.systemUs = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.periods = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.throttledPeriods = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.throttledUs = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CpuStats>): CpuStats {
+    return CpuStats.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CpuStats>): CpuStats {
+    const message = createBaseCpuStats();
+    message.usageUs = (object.usageUs !== undefined && object.usageUs !== null) ? BigInt(object.usageUs) : 0n;
+    message.userUs = (object.userUs !== undefined && object.userUs !== null) ? BigInt(object.userUs) : 0n;
+    message.systemUs = (object.systemUs !== undefined && object.systemUs !== null) ? BigInt(object.systemUs) : 0n;
+    message.periods = (object.periods !== undefined && object.periods !== null) ? BigInt(object.periods) : 0n;
+    message.throttledPeriods = (object.throttledPeriods !== undefined && object.throttledPeriods !== null)
+      ? BigInt(object.throttledPeriods)
+      : 0n;
+    message.throttledUs = (object.throttledUs !== undefined && object.throttledUs !== null)
+      ? BigInt(object.throttledUs)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseMemoryStats(): MemoryStats {
+  return {
+    usageBytes: 0n,
+    limitBytes: undefined,
+    peakBytes: 0n,
+    swapUsageBytes: 0n,
+    swapLimitBytes: undefined,
+    limitHits: 0n,
+    oomKills: 0n,
+    details: {},
+  };
+}
+
+export const MemoryStats: MessageFns<MemoryStats> = {
+  encode(message: MemoryStats, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.usageBytes !== 0n) {
+      if (BigInt.asUintN(64, message.usageBytes) !== message.usageBytes) {
+        throw new globalThis.Error("value provided for field message.usageBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.usageBytes);
+    }
+    if (message.limitBytes !== undefined) {
+      if (BigInt.asUintN(64, message.limitBytes) !== message.limitBytes) {
+        throw new globalThis.Error("value provided for field message.limitBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.limitBytes);
+    }
+    if (message.peakBytes !== 0n) {
+      if (BigInt.asUintN(64, message.peakBytes) !== message.peakBytes) {
+        throw new globalThis.Error("value provided for field message.peakBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.peakBytes);
+    }
+    if (message.swapUsageBytes !== 0n) {
+      if (BigInt.asUintN(64, message.swapUsageBytes) !== message.swapUsageBytes) {
+        throw new globalThis.Error("value provided for field message.swapUsageBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.swapUsageBytes);
+    }
+    if (message.swapLimitBytes !== undefined) {
+      if (BigInt.asUintN(64, message.swapLimitBytes) !== message.swapLimitBytes) {
+        throw new globalThis.Error("value provided for field message.swapLimitBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.swapLimitBytes);
+    }
+    if (message.limitHits !== 0n) {
+      if (BigInt.asUintN(64, message.limitHits) !== message.limitHits) {
+        throw new globalThis.Error("value provided for field message.limitHits of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.limitHits);
+    }
+    if (message.oomKills !== 0n) {
+      if (BigInt.asUintN(64, message.oomKills) !== message.oomKills) {
+        throw new globalThis.Error("value provided for field message.oomKills of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.oomKills);
+    }
+    globalThis.Object.entries(message.details).forEach(([key, value]: [string, bigint]) => {
+      MemoryStats_DetailsEntry.encode({ key: key as any, value }, writer.uint32(66).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MemoryStats {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMemoryStats();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.usageBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.limitBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.peakBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.swapUsageBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.swapLimitBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.limitHits = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.oomKills = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            const entry8 = MemoryStats_DetailsEntry.decode(reader, reader.uint32());
+            if (entry8.value !== undefined) {
+              message.details[entry8.key] = entry8.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MemoryStats>): MemoryStats {
+    return MemoryStats.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MemoryStats>): MemoryStats {
+    const message = createBaseMemoryStats();
+    message.usageBytes = (object.usageBytes !== undefined && object.usageBytes !== null)
+      ? BigInt(object.usageBytes)
+      : 0n;
+    message.limitBytes = (object.limitBytes !== undefined && object.limitBytes !== null)
+      ? BigInt(object.limitBytes)
+      : undefined;
+    message.peakBytes = (object.peakBytes !== undefined && object.peakBytes !== null) ? BigInt(object.peakBytes) : 0n;
+    message.swapUsageBytes = (object.swapUsageBytes !== undefined && object.swapUsageBytes !== null)
+      ? BigInt(object.swapUsageBytes)
+      : 0n;
+    message.swapLimitBytes = (object.swapLimitBytes !== undefined && object.swapLimitBytes !== null)
+      ? BigInt(object.swapLimitBytes)
+      : undefined;
+    message.limitHits = (object.limitHits !== undefined && object.limitHits !== null) ? BigInt(object.limitHits) : 0n;
+    message.oomKills = (object.oomKills !== undefined && object.oomKills !== null) ? BigInt(object.oomKills) : 0n;
+    message.details = (globalThis.Object.entries(object.details ?? {}) as [string, bigint][]).reduce(
+      (acc: { [key: string]: bigint }, [key, value]: [string, bigint]) => {
+        if (value !== undefined) {
+          acc[key] = BigInt(value as string | number | bigint | boolean);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseMemoryStats_DetailsEntry(): MemoryStats_DetailsEntry {
+  return { key: "", value: 0n };
+}
+
+export const MemoryStats_DetailsEntry: MessageFns<MemoryStats_DetailsEntry> = {
+  encode(message: MemoryStats_DetailsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== 0n) {
+      if (BigInt.asUintN(64, message.value) !== message.value) {
+        throw new globalThis.Error("value provided for field message.value of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MemoryStats_DetailsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMemoryStats_DetailsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.value = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MemoryStats_DetailsEntry>): MemoryStats_DetailsEntry {
+    return MemoryStats_DetailsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MemoryStats_DetailsEntry>): MemoryStats_DetailsEntry {
+    const message = createBaseMemoryStats_DetailsEntry();
+    message.key = object.key ?? "";
+    message.value = (object.value !== undefined && object.value !== null) ? BigInt(object.value) : 0n;
+    return message;
+  },
+};
+
+function createBasePidsStats(): PidsStats {
+  return { current: 0n, limit: undefined };
+}
+
+export const PidsStats: MessageFns<PidsStats> = {
+  encode(message: PidsStats, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.current !== 0n) {
+      if (BigInt.asUintN(64, message.current) !== message.current) {
+        throw new globalThis.Error("value provided for field message.current of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.current);
+    }
+    if (message.limit !== undefined) {
+      if (BigInt.asUintN(64, message.limit) !== message.limit) {
+        throw new globalThis.Error("value provided for field message.limit of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PidsStats {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePidsStats();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.current = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.limit = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PidsStats>): PidsStats {
+    return PidsStats.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PidsStats>): PidsStats {
+    const message = createBasePidsStats();
+    message.current = (object.current !== undefined && object.current !== null) ? BigInt(object.current) : 0n;
+    message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : undefined;
+    return message;
+  },
+};
+
+function createBaseIoStats(): IoStats {
+  return {
+    major: 0,
+    minor: 0,
+    readBytes: 0n,
+    writtenBytes: 0n,
+    reads: 0n,
+    writes: 0n,
+    discardedBytes: 0n,
+    discards: 0n,
+  };
+}
+
+export const IoStats: MessageFns<IoStats> = {
+  encode(message: IoStats, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.major !== 0) {
+      writer.uint32(8).uint32(message.major);
+    }
+    if (message.minor !== 0) {
+      writer.uint32(16).uint32(message.minor);
+    }
+    if (message.readBytes !== 0n) {
+      if (BigInt.asUintN(64, message.readBytes) !== message.readBytes) {
+        throw new globalThis.Error("value provided for field message.readBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.readBytes);
+    }
+    if (message.writtenBytes !== 0n) {
+      if (BigInt.asUintN(64, message.writtenBytes) !== message.writtenBytes) {
+        throw new globalThis.Error("value provided for field message.writtenBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.writtenBytes);
+    }
+    if (message.reads !== 0n) {
+      if (BigInt.asUintN(64, message.reads) !== message.reads) {
+        throw new globalThis.Error("value provided for field message.reads of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.reads);
+    }
+    if (message.writes !== 0n) {
+      if (BigInt.asUintN(64, message.writes) !== message.writes) {
+        throw new globalThis.Error("value provided for field message.writes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.writes);
+    }
+    if (message.discardedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.discardedBytes) !== message.discardedBytes) {
+        throw new globalThis.Error("value provided for field message.discardedBytes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.discardedBytes);
+    }
+    if (message.discards !== 0n) {
+      if (BigInt.asUintN(64, message.discards) !== message.discards) {
+        throw new globalThis.Error("value provided for field message.discards of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.discards);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IoStats {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIoStats();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.major = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.minor = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.readBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.writtenBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.reads = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.writes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.discardedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.discards = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<IoStats>): IoStats {
+    return IoStats.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<IoStats>): IoStats {
+    const message = createBaseIoStats();
+    message.major = object.major ?? 0;
+    message.minor = object.minor ?? 0;
+    message.readBytes = (object.readBytes !== undefined && object.readBytes !== null) ? BigInt(object.readBytes) : 0n;
+    message.writtenBytes = (object.writtenBytes !== undefined && object.writtenBytes !== null)
+      ? BigInt(object.writtenBytes)
+      : 0n;
+    message.reads = (object.reads !== undefined && object.reads !== null) ? BigInt(object.reads) : 0n;
+    message.writes = (object.writes !== undefined && object.writes !== null) ? BigInt(object.writes) : 0n;
+    message.discardedBytes = (object.discardedBytes !== undefined && object.discardedBytes !== null)
+      ? BigInt(object.discardedBytes)
+      : 0n;
+    message.discards = (object.discards !== undefined && object.discards !== null) ? BigInt(object.discards) : 0n;
+    return message;
+  },
+};
+
+function createBaseUpdateContainerRequest(): UpdateContainerRequest {
+  return { containerId: "", resources: new Uint8Array(0) };
+}
+
+export const UpdateContainerRequest: MessageFns<UpdateContainerRequest> = {
+  encode(message: UpdateContainerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    if (message.resources.length !== 0) {
+      writer.uint32(18).bytes(message.resources);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateContainerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateContainerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.resources = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateContainerRequest>): UpdateContainerRequest {
+    return UpdateContainerRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UpdateContainerRequest>): UpdateContainerRequest {
+    const message = createBaseUpdateContainerRequest();
+    message.containerId = object.containerId ?? "";
+    message.resources = object.resources ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseUpdateContainerResponse(): UpdateContainerResponse {
+  return {};
+}
+
+export const UpdateContainerResponse: MessageFns<UpdateContainerResponse> = {
+  encode(_: UpdateContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateContainerResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateContainerResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateContainerResponse>): UpdateContainerResponse {
+    return UpdateContainerResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<UpdateContainerResponse>): UpdateContainerResponse {
+    const message = createBaseUpdateContainerResponse();
+    return message;
+  },
+};
+
+function createBaseWaitOutOfMemoryRequest(): WaitOutOfMemoryRequest {
+  return { containerId: "", knownKills: 0n };
+}
+
+export const WaitOutOfMemoryRequest: MessageFns<WaitOutOfMemoryRequest> = {
+  encode(message: WaitOutOfMemoryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    if (message.knownKills !== 0n) {
+      if (BigInt.asUintN(64, message.knownKills) !== message.knownKills) {
+        throw new globalThis.Error("value provided for field message.knownKills of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.knownKills);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WaitOutOfMemoryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWaitOutOfMemoryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.knownKills = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WaitOutOfMemoryRequest>): WaitOutOfMemoryRequest {
+    return WaitOutOfMemoryRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WaitOutOfMemoryRequest>): WaitOutOfMemoryRequest {
+    const message = createBaseWaitOutOfMemoryRequest();
+    message.containerId = object.containerId ?? "";
+    message.knownKills = (object.knownKills !== undefined && object.knownKills !== null)
+      ? BigInt(object.knownKills)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseWaitOutOfMemoryResponse(): WaitOutOfMemoryResponse {
+  return { kills: 0n, stopped: false };
+}
+
+export const WaitOutOfMemoryResponse: MessageFns<WaitOutOfMemoryResponse> = {
+  encode(message: WaitOutOfMemoryResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kills !== 0n) {
+      if (BigInt.asUintN(64, message.kills) !== message.kills) {
+        throw new globalThis.Error("value provided for field message.kills of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.kills);
+    }
+    if (message.stopped !== false) {
+      writer.uint32(16).bool(message.stopped);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WaitOutOfMemoryResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWaitOutOfMemoryResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.kills = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.stopped = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WaitOutOfMemoryResponse>): WaitOutOfMemoryResponse {
+    return WaitOutOfMemoryResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WaitOutOfMemoryResponse>): WaitOutOfMemoryResponse {
+    const message = createBaseWaitOutOfMemoryResponse();
+    message.kills = (object.kills !== undefined && object.kills !== null) ? BigInt(object.kills) : 0n;
+    message.stopped = object.stopped ?? false;
+    return message;
+  },
+};
+
 function createBaseRemoveContainerRequest(): RemoveContainerRequest {
   return { containerId: "", force: false };
 }
@@ -2468,6 +3656,624 @@ export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
   },
   fromPartial(_: DeepPartial<RemoveContainerResponse>): RemoveContainerResponse {
     const message = createBaseRemoveContainerResponse();
+    return message;
+  },
+};
+
+function createBaseUpdateNetworkRequest(): UpdateNetworkRequest {
+  return { interfaces: [], routes: [], neighbours: [] };
+}
+
+export const UpdateNetworkRequest: MessageFns<UpdateNetworkRequest> = {
+  encode(message: UpdateNetworkRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.interfaces) {
+      NetworkInterface.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.routes) {
+      Route.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.neighbours) {
+      Neighbour.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateNetworkRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateNetworkRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.interfaces.push(NetworkInterface.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.routes.push(Route.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.neighbours.push(Neighbour.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateNetworkRequest>): UpdateNetworkRequest {
+    return UpdateNetworkRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UpdateNetworkRequest>): UpdateNetworkRequest {
+    const message = createBaseUpdateNetworkRequest();
+    message.interfaces = object.interfaces?.map((e) => NetworkInterface.fromPartial(e)) || [];
+    message.routes = object.routes?.map((e) => Route.fromPartial(e)) || [];
+    message.neighbours = object.neighbours?.map((e) => Neighbour.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseUpdateNetworkResponse(): UpdateNetworkResponse {
+  return {};
+}
+
+export const UpdateNetworkResponse: MessageFns<UpdateNetworkResponse> = {
+  encode(_: UpdateNetworkResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateNetworkResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateNetworkResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateNetworkResponse>): UpdateNetworkResponse {
+    return UpdateNetworkResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<UpdateNetworkResponse>): UpdateNetworkResponse {
+    const message = createBaseUpdateNetworkResponse();
+    return message;
+  },
+};
+
+function createBaseNetworkInterface(): NetworkInterface {
+  return { mac: "", name: "", mtu: 0, up: false, addresses: [], disableIpv6: false };
+}
+
+export const NetworkInterface: MessageFns<NetworkInterface> = {
+  encode(message: NetworkInterface, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.mac !== "") {
+      writer.uint32(10).string(message.mac);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.mtu !== 0) {
+      writer.uint32(24).uint32(message.mtu);
+    }
+    if (message.up !== false) {
+      writer.uint32(32).bool(message.up);
+    }
+    for (const v of message.addresses) {
+      InterfaceAddress.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.disableIpv6 !== false) {
+      writer.uint32(48).bool(message.disableIpv6);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NetworkInterface {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNetworkInterface();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mac = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.mtu = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.up = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.addresses.push(InterfaceAddress.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.disableIpv6 = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NetworkInterface>): NetworkInterface {
+    return NetworkInterface.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NetworkInterface>): NetworkInterface {
+    const message = createBaseNetworkInterface();
+    message.mac = object.mac ?? "";
+    message.name = object.name ?? "";
+    message.mtu = object.mtu ?? 0;
+    message.up = object.up ?? false;
+    message.addresses = object.addresses?.map((e) => InterfaceAddress.fromPartial(e)) || [];
+    message.disableIpv6 = object.disableIpv6 ?? false;
+    return message;
+  },
+};
+
+function createBaseInterfaceAddress(): InterfaceAddress {
+  return { address: "", prefixLength: 0, peer: "", broadcast: "", scope: 0, noPrefixRoute: false };
+}
+
+export const InterfaceAddress: MessageFns<InterfaceAddress> = {
+  encode(message: InterfaceAddress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.address !== "") {
+      writer.uint32(10).string(message.address);
+    }
+    if (message.prefixLength !== 0) {
+      writer.uint32(16).uint32(message.prefixLength);
+    }
+    if (message.peer !== "") {
+      writer.uint32(26).string(message.peer);
+    }
+    if (message.broadcast !== "") {
+      writer.uint32(34).string(message.broadcast);
+    }
+    if (message.scope !== 0) {
+      writer.uint32(40).uint32(message.scope);
+    }
+    if (message.noPrefixRoute !== false) {
+      writer.uint32(48).bool(message.noPrefixRoute);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InterfaceAddress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInterfaceAddress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.prefixLength = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.peer = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.broadcast = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.scope = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.noPrefixRoute = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<InterfaceAddress>): InterfaceAddress {
+    return InterfaceAddress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<InterfaceAddress>): InterfaceAddress {
+    const message = createBaseInterfaceAddress();
+    message.address = object.address ?? "";
+    message.prefixLength = object.prefixLength ?? 0;
+    message.peer = object.peer ?? "";
+    message.broadcast = object.broadcast ?? "";
+    message.scope = object.scope ?? 0;
+    message.noPrefixRoute = object.noPrefixRoute ?? false;
+    return message;
+  },
+};
+
+function createBaseRoute(): Route {
+  return {
+    destination: "",
+    prefixLength: 0,
+    interface: "",
+    gateway: "",
+    source: "",
+    priority: 0,
+    scope: 0,
+    type: 0,
+    protocol: 0,
+    onLink: false,
+    mtu: 0,
+  };
+}
+
+export const Route: MessageFns<Route> = {
+  encode(message: Route, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.destination !== "") {
+      writer.uint32(10).string(message.destination);
+    }
+    if (message.prefixLength !== 0) {
+      writer.uint32(16).uint32(message.prefixLength);
+    }
+    if (message.interface !== "") {
+      writer.uint32(26).string(message.interface);
+    }
+    if (message.gateway !== "") {
+      writer.uint32(34).string(message.gateway);
+    }
+    if (message.source !== "") {
+      writer.uint32(42).string(message.source);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(48).uint32(message.priority);
+    }
+    if (message.scope !== 0) {
+      writer.uint32(56).uint32(message.scope);
+    }
+    if (message.type !== 0) {
+      writer.uint32(64).uint32(message.type);
+    }
+    if (message.protocol !== 0) {
+      writer.uint32(72).uint32(message.protocol);
+    }
+    if (message.onLink !== false) {
+      writer.uint32(80).bool(message.onLink);
+    }
+    if (message.mtu !== 0) {
+      writer.uint32(88).uint32(message.mtu);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Route {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRoute();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.destination = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.prefixLength = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.interface = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.gateway = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.priority = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.scope = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.type = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.onLink = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.mtu = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Route>): Route {
+    return Route.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Route>): Route {
+    const message = createBaseRoute();
+    message.destination = object.destination ?? "";
+    message.prefixLength = object.prefixLength ?? 0;
+    message.interface = object.interface ?? "";
+    message.gateway = object.gateway ?? "";
+    message.source = object.source ?? "";
+    message.priority = object.priority ?? 0;
+    message.scope = object.scope ?? 0;
+    message.type = object.type ?? 0;
+    message.protocol = object.protocol ?? 0;
+    message.onLink = object.onLink ?? false;
+    message.mtu = object.mtu ?? 0;
+    return message;
+  },
+};
+
+function createBaseNeighbour(): Neighbour {
+  return { interface: "", address: "", mac: "" };
+}
+
+export const Neighbour: MessageFns<Neighbour> = {
+  encode(message: Neighbour, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.interface !== "") {
+      writer.uint32(10).string(message.interface);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    if (message.mac !== "") {
+      writer.uint32(26).string(message.mac);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Neighbour {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNeighbour();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.interface = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.mac = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Neighbour>): Neighbour {
+    return Neighbour.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Neighbour>): Neighbour {
+    const message = createBaseNeighbour();
+    message.interface = object.interface ?? "";
+    message.address = object.address ?? "";
+    message.mac = object.mac ?? "";
     return message;
   },
 };
@@ -2752,12 +4558,54 @@ export const AgentServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** What a container uses, as its cgroup counts it. */
+    statsContainer: {
+      name: "StatsContainer",
+      requestType: StatsContainerRequest as typeof StatsContainerRequest,
+      requestStream: false,
+      responseType: StatsContainerResponse as typeof StatsContainerResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Changes the limits of a container; what is not named stays as it is. */
+    updateContainer: {
+      name: "UpdateContainer",
+      requestType: UpdateContainerRequest as typeof UpdateContainerRequest,
+      requestStream: false,
+      responseType: UpdateContainerResponse as typeof UpdateContainerResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Answers when the kernel has killed a process of the container for want of memory, or the container has stopped. The
+     * caller says how many kills it knows of, so none is missed between two calls.
+     */
+    waitOutOfMemory: {
+      name: "WaitOutOfMemory",
+      requestType: WaitOutOfMemoryRequest as typeof WaitOutOfMemoryRequest,
+      requestStream: false,
+      responseType: WaitOutOfMemoryResponse as typeof WaitOutOfMemoryResponse,
+      responseStream: false,
+      options: {},
+    },
     /** Kills what is left of a container and forgets its processes and their exit records. */
     removeContainer: {
       name: "RemoveContainer",
       requestType: RemoveContainerRequest as typeof RemoveContainerRequest,
       requestStream: false,
       responseType: RemoveContainerResponse as typeof RemoveContainerResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Makes the VM's network what the request says, and nothing else: what an earlier one has set and this one does not name is
+     * taken back. May be repeated. Waits for interfaces that have just been plugged in.
+     */
+    updateNetwork: {
+      name: "UpdateNetwork",
+      requestType: UpdateNetworkRequest as typeof UpdateNetworkRequest,
+      requestStream: false,
+      responseType: UpdateNetworkResponse as typeof UpdateNetworkResponse,
       responseStream: false,
       options: {},
     },

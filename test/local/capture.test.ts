@@ -1,0 +1,163 @@
+/**
+ * Captures of the real proxy with the real agent: switched on and off while streams run, across a killed proxy, and
+ * with a reader that stands still. What a capture holds is told in packages/wire and packages/tap.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
+import { join } from 'node:path';
+import type { Container, Sandbox } from '@coracle/client';
+import { CaptureFiles, captureFromProxy, Flows, readCapture, type SandboxFlow } from '@coracle/tap';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { containerConfig, type LocalPlace, makeLocalPlace, until } from './local-sandbox.ts';
+
+let place: LocalPlace;
+let sandbox: Sandbox;
+let container: Container;
+
+beforeAll(async () => {
+  place = await makeLocalPlace();
+  sandbox = await place.startSandbox();
+  container = await sandbox.createContainer({
+    id: 'main',
+    config: containerConfig(['sleep', '100000']),
+    rootfs: { share: 'host', path: 'rootfs' },
+  });
+  await container.start();
+});
+
+afterAll(async () => {
+  await sandbox.destroy();
+  await place[Symbol.asyncDispose]();
+});
+
+/** A recording that is under way, as `coracle-tap record` makes it. */
+async function record(name: string, options: { sandboxes?: string[]; payload?: boolean } = {}) {
+  const path = join(place.directory, name);
+  const files = new CaptureFiles({ path, maxFileBytes: 1e9, files: 1 });
+  const end = new AbortController();
+  let capturing = 0;
+  const capture = captureFromProxy({
+    socketPath: place.proxySocket,
+    content: options.payload ? 'payload' : 'digests',
+    sandboxes: options.sandboxes ?? [],
+    signal: end.signal,
+    onState: (state) => {
+      files.newSection();
+      if (state === 'capturing') capturing++;
+    },
+  });
+  const done = (async () => {
+    for await (const chunk of capture) files.write(chunk);
+    files.close();
+  })();
+  await until(() => capturing > 0, 'the capture has begun');
+  return {
+    path,
+    files,
+    starts: () => capturing,
+    async stop(): Promise<Flows> {
+      end.abort();
+      await done;
+      return await flowsOf(path);
+    },
+  };
+}
+
+async function flowsOf(path: string): Promise<Flows> {
+  const problems: string[] = [];
+  const flows = new Flows({
+    violation: (_flow, record, what) => void problems.push(`${record.number}: ${what}`),
+    loss: (_flow, record, what) => void problems.push(`${record.number}: ${what}`),
+  });
+  await readCapture(path, { record: (one) => void flows.take(one), counters: (one) => flows.counters(one) });
+  expect(problems).toEqual([]);
+  return flows;
+}
+
+const flowOf = (flows: Flows): SandboxFlow => flows.sandboxes.get(sandbox.id) as SandboxFlow;
+const run = async (command: string): Promise<string> => {
+  const process = await container.exec({ args: ['sh', '-c', command] });
+  return (await process.output({ maxBytes: 64e6 })).stdout.toString();
+};
+
+test('it is switched on and off while a sandbox runs, and sees what happens in between', async () => {
+  await run('echo before');
+  const recording = await record('between');
+  await run('echo hunter2-swordfish');
+  const ended = async (): Promise<boolean> =>
+    [...flowOf(await flowsOf(recording.path)).processes.values()].some(({ exit }) => exit !== undefined);
+  await until(ended, 'its exit is recorded');
+  const flows = await recording.stop();
+  await run('echo after');
+  const flow = flowOf(flows);
+  const [only] = [...flow.processes.values()].filter(({ made }) => made !== undefined);
+  expect(flow.names.process(only?.number ?? 0)).toMatchObject({ container: 'main' });
+  expect(only).toMatchObject({ exit: { cause: 'exited' } });
+  expect(only?.streams[2]).toMatchObject({ bytes: 18, complete: true });
+  expect(readFileSync(recording.path).includes('swordfish')).toBe(false);
+});
+
+test('other sandboxes are left out when one is asked for, and payloads are there when they are', async () => {
+  const none = await record('none', { sandboxes: ['another'] });
+  const payload = await record('payload', { sandboxes: [sandbox.id], payload: true });
+  await run('echo hunter2-swordfish');
+  await until(() => readFileSync(payload.path).includes('swordfish\n'), 'the payload is recorded');
+  await payload.stop();
+  expect((await none.stop()).sandboxes.size).toBe(0);
+});
+
+test('it goes on with the next proxy when one is killed in mid-stream', async () => {
+  const recording = await record('killed');
+  const process = await container.exec({ args: ['sh', '-c', 'seq 1 100000; sleep 0.1; seq 1 100000'] });
+  let bytes = 0;
+  let killed: Promise<void> | undefined;
+  for await (const chunk of process.stdout) {
+    bytes += (chunk as Buffer).length;
+    killed ??= place.killProxy();
+  }
+  await killed;
+  expect(bytes).toBe(2 * 588_895);
+  await process.wait();
+  await until(() => recording.starts() === 2, 'the next proxy is recorded');
+  await run('echo again');
+  const flow = flowOf(await recording.stop());
+  const seq = [...flow.processes.values()].find(({ streams }) => streams[2].highest === bytes);
+  expect(seq?.attaches).toBeGreaterThanOrEqual(1);
+});
+
+test('a reader that stands still costs records, which are counted, and holds up nobody', async () => {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const path = '/capture?content=payload';
+    request({ socketPath: `${place.proxySocket}.debug`, path, agent: false }, resolve)
+      .on('error', reject)
+      .end();
+  });
+  response.pause();
+  expect((await run('seq 1 8000000 | tail -c 40000000')).length).toBe(40_000_000);
+  const chunks: Buffer[] = [];
+  response.on('data', (chunk: Buffer) => void chunks.push(chunk)).resume();
+  const path = join(place.directory, 'still');
+  const dropped = async (): Promise<number> => {
+    writeFileSync(path, Buffer.concat(chunks));
+    return (chunks.length > 0 && (await flowsOf(path)).sandboxes.get(sandbox.id)?.dropped) || 0;
+  };
+  await until(async () => (await dropped()) > 100, 'the reader is told what it has missed');
+  response.destroy();
+});
+
+test.each([
+  ['/capture?content=everything', 400, 'content is one of headers, digests, payload'],
+  ['/capture?sandboxes=a', 400, 'there is no parameter sandboxes'],
+  ['/', 404, 'there is /capture'],
+])('%s is answered with %i', async (path, status, text) => {
+  await place.ensureProxy();
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    request({ socketPath: `${place.proxySocket}.debug`, path, agent: false }, resolve)
+      .on('error', reject)
+      .end();
+  });
+  const parts: Buffer[] = [];
+  for await (const part of answer) parts.push(part as Buffer);
+  expect(answer.statusCode).toBe(status);
+  expect(Buffer.concat(parts).toString()).toContain(text);
+});
