@@ -1,8 +1,9 @@
 /** containerd's runc shim calls Coracle by its option BinaryName, which is ctr's --runc-binary. */
 import { oracle } from './oracle.ts';
+import { coracle } from './world.ts';
 
 const { same, shared } = oracle({
-  run: (runtime) => `ctr run --runc-binary=${runtime === 'runc' ? '/usr/sbin/runc' : '$CORACLE'}`,
+  run: (runtime) => `ctr run --runc-binary=${runtime === 'runc' ? '/usr/sbin/runc' : coracle}`,
   cleanUp: '{ ctr task kill -s KILL $C; ctr task rm -f $C; ctr container rm $C; } >/dev/null 2>&1; true',
 });
 

@@ -14,6 +14,7 @@ same('126: a folder', '$RUN --rm $IMAGE /tmp');
 same('126: a file that is no program', '$RUN --rm $IMAGE /bin/plain-file');
 same('127: not in PATH', '$RUN --rm $IMAGE nope');
 same('127: no such file', '$RUN --rm $IMAGE /nope');
+same('a working folder that is made', '$RUN --rm -w /made/by/docker $IMAGE pwd');
 same('the working folder is a file', '$RUN --rm -w /etc/passwd $IMAGE true');
 same(
   '137: killed by docker',

@@ -71,8 +71,9 @@ same('a terminal that is hung up leaves its container running', async (side) => 
   await side.must(`$RUN -itd $IMAGE sh -c 'trap "echo hung up" HUP; echo up; read line; echo "[$line]"'`);
   await side.must('logged $C up');
   await side.atTerminal('exec docker attach $C', size, async (terminal) => {
+    terminal.type('not yet');
+    await terminal.shows('not yet');
     terminal.type('\x15');
-    await terminal.shows('^U');
   });
   side.note(await side.sh('state $C {{.Status}}'));
   await at('exec docker attach $C', async (terminal) => {

@@ -45,7 +45,7 @@ export const confined: readonly Look[] = [
   ['--shm-size', '--shm-size=32m', "df -k /dev/shm | awk 'NR == 2 { print $2 }'; stat -c %a /dev/shm"],
   ['--hostname', '--hostname=within', 'hostname; cat /etc/hostname; grep -c within /etc/hosts'],
   ['--env', '-e A=b -e EMPTY= -e "SPACE=a b"', 'env | grep -E "^(A|EMPTY|SPACE)="'],
-  ['--workdir, which is made', '-w /made/by/engine', 'pwd'],
+  ['--workdir', '-w /etc', 'pwd'],
   [
     '--sysctl',
     '--sysctl=net.ipv4.ip_forward=1 --sysctl=kernel.msgmax=4096',

@@ -1,11 +1,12 @@
 /** Podman, which has no daemon: each container has a conmon that calls the runtime and keeps its streams. */
+import { inject } from 'vitest';
 import type { AtTerminal } from '../support/program.ts';
 import { confined, plain } from './inside.ts';
 import { oracle, type Side } from './oracle.ts';
 
 const { same, shared, looks } = oracle({
   run: (runtime, name) =>
-    `podman --runtime=${runtime} run --cgroup-parent=/$CGROUP --name=${name} --network=none`,
+    `podman --runtime=${runtime} run --cgroup-parent=/${inject('world').env.CGROUP} --name=${name} --network=none`,
   cleanUp: 'podman rm --force --volumes --time=0 --ignore $C >/dev/null',
 });
 

@@ -121,7 +121,6 @@ function environment(folder: string): Record<string, string> {
     CONTAINERS_STORAGE_CONF: join(folder, 'storage.conf'),
     IMAGE: imageName,
     CGROUP: cgroupParent(folder),
-    CORACLE: coracle,
   };
 }
 
@@ -195,6 +194,8 @@ coracle = ["${coracle}"]
 runc = ["/usr/sbin/runc"]
 [containers]
 log_driver = "k8s-file"
+# Podman would raise these as far as it can, and runc may not here: CAP_SYS_RESOURCE is missing.
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [network]
 network_config_dir = "${folder}/podman/networks"
 `,
