@@ -43,7 +43,7 @@ export async function askContainer<T>(
   }
 }
 
-interface RpcErrorLike extends Error {
+export interface RpcErrorLike extends Error {
   readonly code: string;
   readonly reason: string;
 }
@@ -55,18 +55,4 @@ export function isRpcError(error: unknown): error is RpcErrorLike {
 /** The agent's words for an error, with what was tried in front. */
 export function explain(error: unknown, tried: string): string {
   return `${tried}: ${isRpcError(error) ? error.reason : messageOf(error)}`;
-}
-
-/**
- * An error of creating, starting or exec'ing: the agent says `not_found` for a command that is not there and
- * `permission_denied` for one that may not run; shells and engines expect 127 and 126.
- */
-export function startError(error: unknown, tried: string, otherwise: number = ExitCode.failed): CliError {
-  const code = isRpcError(error) ? error.code : '';
-  const exitCodes: Record<string, number> = {
-    not_found: ExitCode.notFound,
-    permission_denied: ExitCode.notExecutable,
-    unavailable: ExitCode.vmLost,
-  };
-  return new CliError(explain(error, tried), { exitCode: exitCodes[code] ?? otherwise, cause: error });
 }

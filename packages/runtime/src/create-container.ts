@@ -10,7 +10,6 @@ import { join, resolve } from 'node:path';
 import { type Container, type OciConfig, parseJson, type Sandbox } from '@coracle/client';
 import type { Lock, SavedTerminal } from '@coracle/sys';
 import type { VmSize } from '@coracle/vm';
-import { startError } from './agent.ts';
 import { type Bundle, readBundle } from './bundle.ts';
 import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { Context } from './command.ts';
@@ -30,6 +29,7 @@ import { sandboxIdOf } from './sandbox-id.ts';
 import { checkRunDirectory } from './settings.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
 import type { Spec } from './spec.ts';
+import { startError } from './start-error.ts';
 import type { ContainerState } from './state.ts';
 import { startTemplateMaker } from './template-maker.ts';
 import { withTmpfsModes } from './tmpfs-modes.ts';
@@ -196,7 +196,7 @@ async function createInGuest(
     });
   } catch (error) {
     signal.throwIfAborted();
-    throw startError(error, `cannot create container ${id}`);
+    throw startError(error, 'create failed', { process: bundle.spec.process });
   }
 }
 

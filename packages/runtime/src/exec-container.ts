@@ -1,12 +1,13 @@
 /** Another process in a running container. */
 import { randomUUID } from 'node:crypto';
-import { connectSandbox, startError } from './agent.ts';
+import { connectSandbox } from './agent.ts';
 import { cgroupFolders, cgroupOf } from './cgroup/cgroup.ts';
 import type { ConsolePlan } from './console.ts';
 import { CliError } from './errors.ts';
 import { proxyOf } from './proxy.ts';
 import { type Shim, startShim, wantsStdin } from './shim.ts';
 import type { ProcessSpec } from './spec.ts';
+import { startError } from './start-error.ts';
 import type { ContainerState, StateStore } from './state.ts';
 import { statusOf } from './status.ts';
 
@@ -33,7 +34,7 @@ export async function execInContainer(
   const { id, sandboxId } = state;
   const fail = (tried: string) => (error: unknown) => {
     signal.throwIfAborted();
-    throw startError(error, tried, execFailed);
+    throw startError(error, tried, { process, otherwise: execFailed });
   };
   const sandbox = await connectSandbox(state, signal).catch(fail(`cannot reach the VM of container ${id}`));
   const stdin = wantsStdin(console);
@@ -43,7 +44,7 @@ export async function execInContainer(
     const container = sandbox.container(id, { process: { ...process } });
     const terminal = console.kind === 'pipes' ? false : (console.size ?? true);
     const options = { id: execId, args: process.args ?? [], terminal, stdin, attach: false, signal };
-    const made = await container.exec(options).catch(fail(`cannot exec in container ${id}`));
+    const made = await container.exec(options).catch(fail('exec failed'));
     const plan = {
       proxy: proxyOf(state),
       sandboxId,

@@ -1,9 +1,10 @@
 /** Letting the process of a created container go: its network as it is by now, the process, the poststart hooks. */
 import type { Sandbox } from '@coracle/client';
-import { startError } from './agent.ts';
+
 import type { Context } from './command.ts';
 import { runHooksAnyway } from './hooks.ts';
 import { syncNetwork } from './network/sync-network.ts';
+import { startError } from './start-error.ts';
 import type { ContainerState } from './state.ts';
 
 /** The caller holds the lock. @throws CliError, or the signal's reason */

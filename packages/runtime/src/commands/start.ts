@@ -1,8 +1,9 @@
-import { connectSandbox, startError } from '../agent.ts';
+import { connectSandbox } from '../agent.ts';
 import { command } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { checkContainerId } from '../ids.ts';
 import { startContainer } from '../start-container.ts';
+import { startError } from '../start-error.ts';
 import { statusOf } from '../status.ts';
 
 export default command({
