@@ -43,7 +43,7 @@ export const failures: readonly FailureCase[] = [
     name: 'stdin-not-read',
     story: 'an exec does not read its stdin',
     causes: ['no_credit'],
-    says: /stdin of exec deaf of web has no credit.*exec deaf of web does not read its stdin/s,
+    says: /stdin of exec deaf of web has no credit.*Exec deaf of web does not read its stdin/s,
   },
   {
     name: 'half-close-missing',

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { cast } from './commands/cast.ts';
 import type { Command } from './commands/command.ts';
 import { decode } from './commands/decode.ts';
 import { diagnose } from './commands/diagnose.ts';
@@ -9,7 +10,9 @@ import { stats } from './commands/stats.ts';
 import { TapError } from './errors.ts';
 import { printable, table } from './words/text.ts';
 
-const commands = new Map<string, Command>(Object.entries({ record, show, stats, follow, diagnose, decode }));
+const commands = new Map<string, Command>(
+  Object.entries({ record, show, stats, follow, diagnose, cast, decode }),
+);
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-tap ${command.usage}`).join('\n       ')}
 `;

@@ -2,6 +2,7 @@
 import type { SandboxFlow } from '../model/sandbox-flow.ts';
 import {
   type CheckContext,
+  capital,
   clientText,
   describeClient,
   type Finding,
@@ -33,7 +34,7 @@ export function* checkClients(flow: SandboxFlow, context: CheckContext): Generat
         level: 'problem',
         sandbox,
         title: `nobody is attached to ${who}`,
-        text: `${describeClient(client)} has gone without a word ${sinceText(closed, context)} (${closed.text}), and no other has attached. ${process.exit === undefined ? 'The process runs on until its output has no credit' : 'It has exited'}; nobody reports its exit.`,
+        text: `${capital(describeClient(client))} has gone without a word ${sinceText(closed, context)} (${closed.text}), and no other has attached. ${process.exit === undefined ? 'The process runs on until its output has no credit' : 'It has exited'}; nobody reports its exit.`,
         evidence: numbers(closed, process.exit),
       };
     if (process.takenOver.length >= TAKEN_TOO_OFTEN)

@@ -79,6 +79,11 @@ export function describeClient({ number, pid, program }: ClientFlow): string {
   return pid === 0 ? `client ${number}` : `client ${number} (${program || 'a program'}, pid ${pid})`;
 }
 
+/** As the beginning of a sentence. */
+export function capital(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+}
+
 export function grouped(number: number): string {
   return number.toLocaleString('en-US');
 }

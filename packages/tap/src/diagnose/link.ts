@@ -4,6 +4,7 @@ import type { Seen } from '../model/stream-flow.ts';
 import { formatSpan } from '../words/text.ts';
 import {
   type CheckContext,
+  capital,
   describeClient,
   type Finding,
   grouped,
@@ -113,5 +114,5 @@ function mostFrequent(texts: readonly string[]): string {
 }
 
 export function sentence(text: string): string {
-  return text === '' ? '' : `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+  return text === '' ? '' : `${capital(text)}.`;
 }

@@ -1,6 +1,14 @@
 /** Requests that nobody answers. */
 import type { RequestFlow, SandboxFlow } from '../model/sandbox-flow.ts';
-import { type CheckContext, clientText, type Finding, lasts, numbers, sinceText } from './finding.ts';
+import {
+  type CheckContext,
+  capital,
+  clientText,
+  type Finding,
+  lasts,
+  numbers,
+  sinceText,
+} from './finding.ts';
 
 export function* checkRequests(flow: SandboxFlow, context: CheckContext): Generator<Finding> {
   // While the link is not open nothing is asked: that is said elsewhere.
@@ -33,7 +41,7 @@ function unanswered(flow: SandboxFlow, request: RequestFlow, context: CheckConte
     level: 'problem',
     sandbox: flow.sandbox,
     title: `${what} is not answered`,
-    text: `${clientText(flow, request.connection)} waits for it ${sinceText(request.asked, context)}. ${why}`,
+    text: `${capital(clientText(flow, request.connection))} waits for it ${sinceText(request.asked, context)}. ${why}`,
     evidence: numbers(request.asked, heard),
   };
 }

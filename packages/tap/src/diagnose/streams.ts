@@ -3,6 +3,7 @@ import type { ProcessFlow, SandboxFlow } from '../model/sandbox-flow.ts';
 import type { StreamFlow } from '../model/stream-flow.ts';
 import {
   type CheckContext,
+  capital,
   clientText,
   type Finding,
   grouped,
@@ -84,7 +85,7 @@ function outputWithoutCredit(
   const why =
     process.owner === 0
       ? 'Nobody is attached to it.'
-      : `${clientText(flow, process.owner)} holds it up. ${holder(flow, process)}`;
+      : `${capital(clientText(flow, process.owner))} holds it up. ${holder(flow, process)}`;
   return {
     cause: 'no_credit',
     level: 'problem',
@@ -101,7 +102,7 @@ function inputWithoutCredit(flow: SandboxFlow, process: ProcessFlow, context: Ch
   const waiting = flow.clients.get(process.owner)?.waitsForGuest;
   const why =
     waiting === undefined
-      ? `${processText(flow, process.number)} does not read its stdin.`
+      ? `${capital(processText(flow, process.number))} does not read its stdin.`
       : `${grouped(waiting.bytes)} bytes wait in the proxy for the guest: it reads nothing at all.`;
   return {
     cause: 'no_credit',
