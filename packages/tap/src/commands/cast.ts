@@ -1,4 +1,5 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { TextDecoder } from 'node:util';
 import { decodeControlRecords } from '@coracle/wire';
 import { TapError } from '../errors.ts';
 import { Flows } from '../model/flows.ts';
