@@ -2,7 +2,7 @@
  * `make bench`: the numbers of issues 2, 3 and 4, each beside its baseline from the same run.
  *
  *   tsx bench/main.ts [NAME…] [--json]        NAME: exec, signal, throughput, echo, start, memory,
- *                                            stuck, recovery, switch, streams, boot
+ *                                            stuck, recovery, switch, streams, tap, boot
  *
  * A missed target is said and is no failure: on a busy machine numbers vary. The exit code is 1 when something broke.
  */
@@ -23,6 +23,7 @@ import { benchStart } from './start.ts';
 import { benchStreams } from './streams.ts';
 import { benchStuck } from './stuck.ts';
 import { benchSwitch } from './switch.ts';
+import { benchTap } from './tap.ts';
 import { benchTemplate } from './template.ts';
 import { benchThroughput } from './throughput.ts';
 
@@ -39,11 +40,12 @@ const titles = {
   recovery: 'kill -9 of the proxy, until bytes flow again',
   switch: 'Switching: MiB through the proxy per second of its processor time',
   streams: 'A thousand streams on one link',
+  tap: 'Captures: what they cost the proxy, and how fast they are read',
 } as const;
 type Name = keyof typeof titles;
 const names = Object.keys(titles) as Name[];
 /** Those that need no VM at all. */
-const local: readonly Name[] = ['switch', 'streams'];
+const local: readonly Name[] = ['switch', 'streams', 'tap'];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -75,6 +77,7 @@ async function main(): Promise<number> {
 
   say('without a VM: agents as processes of this host');
   await bench('switch', () => benchSwitch(5));
+  await bench('tap', () => benchTap(5));
   await bench('streams', () => benchStreams(1000, 5));
   await bench('recovery', async () => [...(await benchRecovery(10)), ...(await benchShimRecovery(10))]);
   await bench('stuck', async () => {

@@ -24,14 +24,14 @@ const PROXY = (
 ).split(' ');
 
 /** One way through a process in the middle. */
-interface Way {
+export interface Way {
   /** The process whose time is counted. */
   readonly pid: number;
   /** Counts what has arrived. */
   readonly client: Disposable & { readonly bytes: number };
 }
 
-interface Sample {
+export interface Sample {
   /** MiB per second of the middle process's time. */
   readonly perCpuSecond: number;
   /** MiB per second by the clock, with all three processes on this machine's processors. */
@@ -66,7 +66,7 @@ export async function benchSwitch(rounds: number): Promise<Row[]> {
   ];
 }
 
-async function measure({ pid, client }: Way): Promise<Sample> {
+export async function measure({ pid, client }: Way): Promise<Sample> {
   using _ = client;
   await pause(WARM_UP_MS);
   const [bytes, cpu, start] = [client.bytes, cpuSeconds(pid), performance.now()];
@@ -81,8 +81,9 @@ async function measure({ pid, client }: Way): Promise<Sample> {
 }
 
 /** A folder for sockets, and the processes around them. */
-class SwitchPlace implements AsyncDisposable {
+export class SwitchPlace implements AsyncDisposable {
   readonly folder = mkdtempSync(path.join(tmpdir(), 'coracle-bench-'));
+  readonly proxySocket = path.join(this.folder, 'proxy.sock');
   readonly #children: ChildProcess[] = [];
 
   /** @returns its pid, when it has said `ready` */
@@ -111,10 +112,10 @@ class SwitchPlace implements AsyncDisposable {
   }
 }
 
-async function throughProxy(place: SwitchPlace, direction: Direction): Promise<Way> {
+export async function throughProxy(place: SwitchPlace, direction: Direction): Promise<Way> {
   const sandboxes = path.join(place.folder, 'sandboxes');
   mkdirSync(path.join(sandboxes, SANDBOX), { recursive: true });
-  const socket = path.join(place.folder, 'proxy.sock');
+  const socket = place.proxySocket;
   await place.node('agent.ts', path.join(sandboxes, SANDBOX, 'link.sock'), direction);
   const pid = await place.start([
     ...PROXY,

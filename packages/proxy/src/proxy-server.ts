@@ -267,8 +267,9 @@ export class ProxyServer {
     for (const link of this.#links.values()) link.tap = this.#taps.of(link.sandboxId);
   }
 
-  /** Records what waits in the proxy, and for whom. */
+  /** Records what waits in the proxy, and for whom; and that nothing else has happened. */
   #look(): void {
+    for (const { capture } of this.#taps) capture.tick();
     for (const client of this.#bound) {
       const tap = client.link?.tap;
       const waits = client.queuedBytes + client.inboundBytes > 0;

@@ -1,3 +1,5 @@
+export * from './diagnose/diagnose.ts';
+export * from './diagnose/finding.ts';
 export * from './errors.ts';
 export * from './model/flows.ts';
 export * from './model/names.ts';

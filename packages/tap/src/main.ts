@@ -1,6 +1,8 @@
 #!/usr/bin/env node
+import { cast } from './commands/cast.ts';
 import type { Command } from './commands/command.ts';
 import { decode } from './commands/decode.ts';
+import { diagnose } from './commands/diagnose.ts';
 import { follow } from './commands/follow.ts';
 import { record } from './commands/record.ts';
 import { show } from './commands/show.ts';
@@ -8,7 +10,9 @@ import { stats } from './commands/stats.ts';
 import { TapError } from './errors.ts';
 import { printable, table } from './words/text.ts';
 
-const commands = new Map<string, Command>(Object.entries({ record, show, stats, follow, decode }));
+const commands = new Map<string, Command>(
+  Object.entries({ record, show, stats, follow, diagnose, cast, decode }),
+);
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-tap ${command.usage}`).join('\n       ')}
 `;

@@ -68,6 +68,8 @@ export class ProcessFlow {
   made: (Seen & { readonly stdin: boolean; readonly terminal: boolean }) | undefined;
   size: SizeSeen | undefined;
   resizes = 0;
+  /** Its client's connection has ended, and no other has taken it over. */
+  abandoned: { readonly client: ClientFlow } | undefined;
   lastSignal: (Seen & { readonly signal: number }) | undefined;
   last: Seen | undefined;
 
@@ -116,6 +118,8 @@ export class SandboxFlow {
   linkEnds: (Seen & { readonly code: string; readonly text: string })[] = [];
   /** Clients whose connection ended without being done. */
   clientEnds: (Seen & { readonly code: string; readonly text: string; readonly connection: number })[] = [];
+  /** Connections of clients that were ended for a broken rule. */
+  violations: (Seen & { readonly code: string; readonly text: string; readonly connection: number })[] = [];
   refusals: (Seen & {
     readonly connection: number;
     readonly process: number;
@@ -123,6 +127,10 @@ export class SandboxFlow {
     readonly message: string;
   })[] = [];
   destroyed = false;
+  /** Runs of the capturing process in which this sandbox was seen. */
+  sections: Seen[] = [];
+  /** The last frame that has come from the guest. */
+  lastFromGuest: Seen | undefined;
   /** Frames and payload bytes. */
   frames = 0;
   bytes = 0;
@@ -145,6 +153,7 @@ export class SandboxFlow {
     this.frames++;
     this.bytes += record.length;
     const client = this.clients.get(record.connection);
+    if (record.direction === Direction.toClient && !record.own) this.lastFromGuest = seen;
     if (client !== undefined && record.direction === Direction.toAgent) client.last = seen;
     if (isOfStream(record.type)) this.#streamFrame(record, seen);
     else if (isOfProcess(record.type)) this.#processFrame(record, seen);
@@ -178,6 +187,7 @@ export class SandboxFlow {
       this.link = 'unknown';
     }
     this.#section = record.section;
+    keep(this.sections, { number: record.number, timeNs: record.timeNs });
   }
 
   process(number: number): ProcessFlow {
@@ -204,10 +214,13 @@ export class SandboxFlow {
     const end = { ...seen, code: codeName(record.eventCode), text: record.eventText };
     switch (event) {
       case CaptureEvent.link_opening:
-      case CaptureEvent.link_open:
-        this.link = event === CaptureEvent.link_open ? 'open' : 'opening';
-        this.linkSince = seen;
+      case CaptureEvent.link_open: {
+        const state = event === CaptureEvent.link_open ? 'open' : 'opening';
+        // The proxy may greet many times before it is answered.
+        if (this.link !== state) this.linkSince = seen;
+        this.link = state;
         return;
+      }
       case CaptureEvent.link_closed:
         this.link = 'closed';
         this.linkSince = seen;
@@ -251,8 +264,10 @@ export class SandboxFlow {
     for (const process of this.processes.values()) {
       if (process.owner !== connection) continue;
       process.owner = 0;
+      if (client !== undefined) process.abandoned = { client };
       owned ||= !process.complete;
     }
+    if (end.code === 'invalid_argument') keep(this.violations, { ...end, connection });
     if (end.code !== 'cancelled' && owned) keep(this.clientEnds, { ...end, connection });
     this.names.forget(connection);
   }
@@ -368,6 +383,7 @@ export class SandboxFlow {
       stream.attach(start, had ?? {}, seen);
     }
     process.attaches++;
+    process.abandoned = undefined;
     process.attached = seen;
     process.owner = record.connection;
     process.generation = record.generation;

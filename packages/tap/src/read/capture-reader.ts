@@ -31,6 +31,8 @@ export interface Counters {
   readonly dropped: number;
   /** How many of them since the last time. */
   readonly newlyDropped: number;
+  /** Since the file's first record; 0 before it. */
+  readonly timeNs: number;
 }
 
 export interface ReaderEvents {
@@ -86,6 +88,7 @@ export class CaptureReader {
   #timeHigh = 0;
   #timeLow = 0;
   #hasTime = false;
+  #endNs = 0;
   /** Records of a version that is not known. */
   otherVersions = 0;
   /** Packets of other link types. */
@@ -102,9 +105,9 @@ export class CaptureReader {
   get startNs(): bigint {
     return this.#record.startNs;
   }
-  /** The last record's, after it. */
+  /** How long after it the capture has lasted, as far as it tells. */
   get endNs(): number {
-    return this.#record.timeNs;
+    return this.#endNs;
   }
   get sections(): number {
     return this.#section;
@@ -248,7 +251,15 @@ export class CaptureReader {
     const dropped = count(Option.isb_ifdrop);
     const newlyDropped = Math.max(0, dropped - (this.#dropped[id] ?? 0));
     this.#dropped[id] = dropped;
-    this.#events.counters?.({ interface: of, received: count(Option.isb_ifrecv), dropped, newlyDropped });
+    const timeNs = this.#hasTime ? this.#since(bytes, at + 12, of) : 0;
+    this.#endNs = Math.max(this.#endNs, timeNs);
+    this.#events.counters?.({
+      interface: of,
+      received: count(Option.isb_ifrecv),
+      dropped,
+      newlyDropped,
+      timeNs,
+    });
     return undefined;
   }
 
@@ -276,17 +287,22 @@ export class CaptureReader {
     record.fileOffset = this.#fileOffset + at;
     record.section = this.#section;
     record.interface = of;
-    const high = bytes.readUInt32LE(at + 12);
-    const low = bytes.readUInt32LE(at + 16);
     if (!this.#hasTime) {
       this.#hasTime = true;
-      this.#timeHigh = high;
-      this.#timeLow = low;
-      record.startNs = ((BigInt(high) << 32n) | BigInt(low)) * BigInt(of.unitNs);
+      this.#timeHigh = bytes.readUInt32LE(at + 12);
+      this.#timeLow = bytes.readUInt32LE(at + 16);
+      record.startNs = ((BigInt(this.#timeHigh) << 32n) | BigInt(this.#timeLow)) * BigInt(of.unitNs);
     }
-    record.timeNs = ((high - this.#timeHigh) * TWO_TO_32 + (low - this.#timeLow)) * of.unitNs;
+    record.timeNs = this.#since(bytes, at + 12, of);
+    if (record.timeNs > this.#endNs) this.#endNs = record.timeNs;
     this.#events.record(record);
     return undefined;
+  }
+
+  /** A time, high word first, as nanoseconds after the first record. */
+  #since(bytes: Buffer, at: number, { unitNs }: CaptureInterface): number {
+    const high = bytes.readUInt32LE(at) - this.#timeHigh;
+    return (high * TWO_TO_32 + (bytes.readUInt32LE(at + 4) - this.#timeLow)) * unitNs;
   }
 }
 

@@ -97,6 +97,11 @@ export class Capture {
     return sandbox;
   }
 
+  /** Writes the counters: to be called now and then, so that a file tells how long nothing has happened. */
+  tick(): void {
+    if (!this.#closed && !this.#dropping) this.#writeCounters();
+  }
+
   /** Writes the counters and what is left. */
   close(): void {
     if (this.#closed) return;
