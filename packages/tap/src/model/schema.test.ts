@@ -51,5 +51,15 @@ it('what is kept is what this test says, and nothing else', () => {
     'CreateContainer bind_sources.path',
     'ExecProcess process',
     'WaitProcess → exit.message',
+    'UpdateContainer resources',
+    'UpdateNetwork interfaces.mac',
+    'UpdateNetwork interfaces.addresses.address',
+    'UpdateNetwork interfaces.addresses.peer',
+    'UpdateNetwork interfaces.addresses.broadcast',
+    'UpdateNetwork routes.destination',
+    'UpdateNetwork routes.gateway',
+    'UpdateNetwork routes.source',
+    'UpdateNetwork neighbours.address',
+    'UpdateNetwork neighbours.mac',
   ]);
 });

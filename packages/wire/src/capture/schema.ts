@@ -34,9 +34,14 @@ export const methodRules: Readonly<Record<string, { request: MessageRules; respo
   WaitProcess: { request: process, response: { 1: none } },
   // Packed numbers.
   ListProcesses: { request: container, response: { 1: 'kept' } },
+  StatsContainer: { request: container, response: none },
+  UpdateContainer: { request: container, response: none },
+  WaitOutOfMemory: { request: container, response: none },
   PauseContainer: { request: container, response: none },
   ResumeContainer: { request: container, response: none },
   RemoveContainer: { request: container, response: none },
+  // Names of interfaces; addresses say who talks to whom.
+  UpdateNetwork: { request: { 1: { 2: 'kept' }, 2: { 3: 'kept' }, 3: { 1: 'kept' } }, response: none },
   SetClock: { request: none, response: none },
   DestroySandbox: { request: none, response: none },
 };
