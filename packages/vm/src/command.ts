@@ -147,7 +147,7 @@ export function pluggedShares({
 }: Pick<QemuOptions, 'spec' | 'shareTransport' | 'paths'>): Plugged[] {
   return spec.shares.map(({ tag }, slot) => ({
     // With an id, so that whoever looks for a free slot finds it (nics.ts).
-    device: { ...shareDevice(tag, shareTransport), id: `share-${tag}`, bus: slotName(slot) },
+    device: { ...shareDevice(tag, shareTransport), id: `${sharePrefix}${tag}`, ...inSlot(slot) },
     socket:
       shareTransport === '9p' ? undefined : { id: `fs-${tag}`, path: checkSocketPath(paths.fsSocket(tag)) },
   }));
@@ -157,17 +157,21 @@ export function pluggedShares({
 export type QemuDevice = Readonly<Record<string, string>>;
 
 /**
- * Where devices can be plugged into a VM that runs: networks (nics.ts), and the shares of one from a template. All are there from
- * the start, since nobody knows yet what will come; see docs/networking.md.
+ * Where devices can be plugged into a VM that runs: networks (nics.ts), and the shares of one from a template. A bus behind one
+ * bridge, and not a port for each: guest and firmware look at each bridge for tens of ms under emulation
+ * (docs/decisions/network.md). Slot 0 is the bridge's own.
  */
-export const SLOTS = 8;
-export const slotName = (slot: number): string => `slot${slot}`;
+const SLOT_BUS = 'slots';
+/** What is in a slot and no network. */
+export const sharePrefix = 'share-';
+export const SLOTS = 31;
+export const inSlot = (slot: number): Readonly<Record<string, string>> => ({
+  bus: SLOT_BUS,
+  addr: String(slot + 1),
+});
 
 function slotArguments(): string[] {
-  return Array.from({ length: SLOTS }).flatMap((_, slot) => [
-    '-device',
-    `pcie-root-port,id=${slotName(slot)},chassis=${slot + 1},slot=${slot + 1}`,
-  ]);
+  return ['-device', `pcie-pci-bridge,id=${SLOT_BUS}`];
 }
 
 /**

@@ -2,7 +2,7 @@
  * Network interfaces of a VM that runs: a tap whose descriptor QEMU is given, and a virtio-net device in a free slot in front
  * of it. What there is, is asked of QEMU itself: nothing is written down that could be wrong after a crash.
  */
-import { SLOTS, slotName } from './command.ts';
+import { inSlot, SLOTS, sharePrefix } from './command.ts';
 import { QmpError, VmError } from './errors.ts';
 import type { Qmp, QmpEvent } from './qmp.ts';
 
@@ -68,7 +68,7 @@ export class Nics implements Disposable {
         id: deviceId(id),
         netdev: name,
         mac,
-        bus: slotName(slot),
+        ...inSlot(slot),
         'disable-legacy': 'on',
         // No firmware boots from it.
         romfile: '',
@@ -123,13 +123,15 @@ export class Nics implements Disposable {
   }
 
   async #freeSlot(): Promise<number> {
-    const devices = (await this.#devices()).filter((name) => !name.startsWith('slot'));
-    // A link: `/machine/peripheral/slot3/slot3`.
-    const taken = await Promise.all(
-      devices.map(async (name) => String(await this.#property(name, 'parent_bus'))),
+    const devices = (await this.#devices()).filter(
+      (name) => name.startsWith(prefix) || name.startsWith(sharePrefix),
     );
-    for (let slot = 0; slot < SLOTS; slot++)
-      if (!taken.some((bus) => bus.endsWith(`/${slotName(slot)}`))) return slot;
+    // Slot and function, as the number that PCI makes of them.
+    const functions = await Promise.all(
+      devices.map(async (name) => Number(await this.#property(name, 'addr'))),
+    );
+    const taken = functions.map((number) => number >> 3);
+    for (let slot = 0; slot < SLOTS; slot++) if (!taken.includes(Number(inSlot(slot).addr))) return slot;
     throw new VmError('bad-spec', `all ${SLOTS} slots of this VM for shares and networks are taken`, {
       remedy: 'Connect the container to fewer networks.',
     });
