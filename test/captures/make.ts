@@ -39,6 +39,7 @@ const STAND_STILL_MS = 3200;
 class Scene implements AsyncDisposable {
   readonly place: LocalPlace;
   readonly #undo = new AsyncDisposableStack();
+  #stopRecording: () => Promise<void> = async () => undefined;
   sandbox!: Sandbox;
   web!: Container;
 
@@ -76,16 +77,16 @@ class Scene implements AsyncDisposable {
       files.close();
     })();
     await until(() => capturing, 'the capture has begun');
-    this.#undo.defer(async () => {
+    this.#stopRecording = async () => {
       end.abort();
       await done;
-    });
+    };
   }
 
   /** A sandbox with a container `web` that sleeps. */
   async start(args = ['sleep', '100000']): Promise<void> {
     this.sandbox = await this.place.startSandbox();
-    // Undone in reverse: the recording has ended by then, so that the end of a scene is what it is about.
+    this.#undo.defer(() => this.sandbox.destroy({ force: true }).catch(() => undefined));
     this.web = await this.create('web', args);
     await this.web.start();
   }
@@ -171,8 +172,9 @@ class Scene implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const { sandbox } = this;
-    await this.#undo.disposeAsync().finally(() => sandbox?.destroy({ force: true }).catch(() => undefined));
+    // First, so that a capture ends with what it is about, and not with tidying up.
+    await this.#stopRecording();
+    await this.#undo.disposeAsync();
   }
 }
 
@@ -266,6 +268,9 @@ const plays: Record<string, Play> = {
   },
   async 'vm-lost'(scene) {
     await scene.start();
+    // Nobody is left to end them.
+    const left = await scene.web.processes();
+    scene.later(() => left.forEach((pid) => void process.kill(pid, 'SIGKILL')));
     process.kill(scene.agentPid, 'SIGKILL');
     await scene.web.process.wait();
     await still();

@@ -85,8 +85,10 @@ test('it is switched on and off while a sandbox runs, and sees what happens in b
   const recording = await record('between');
   await run('echo hunter2-swordfish');
   const ended = async (): Promise<boolean> =>
-    [...flowOf(await flowsOf(recording.path)).processes.values()].some(({ exit }) => exit !== undefined);
-  await until(ended, 'its exit is recorded');
+    [...flowOf(await flowsOf(recording.path)).processes.values()].some(
+      ({ made, complete }) => made !== undefined && complete,
+    );
+  await until(ended, 'its end is recorded');
   const flows = await recording.stop();
   await run('echo after');
   const flow = flowOf(flows);
