@@ -36,7 +36,11 @@ export const confined: readonly Look[] = [
   ['--cap-drop, --cap-add', '--cap-drop=NET_RAW --cap-add=SYS_TIME', 'grep ^Cap /proc/self/status'],
   ['no-new-privileges', '--security-opt=no-new-privileges', 'grep ^NoNewPrivs /proc/self/status'],
   ['--read-only', '--read-only', 'touch /made; touch /dev/shm/made && echo in /dev/shm'],
-  ['--ulimit', '--ulimit=nofile=100:200 --ulimit=core=0', 'ulimit -n; ulimit -Hn; ulimit -c'],
+  [
+    '--ulimit',
+    '--ulimit=nofile=100:200 --ulimit=core=0 --ulimit=nproc=500:500',
+    'ulimit -n; ulimit -Hn; ulimit -c',
+  ],
   [
     '--tmpfs',
     '--tmpfs=/t:size=1m,mode=1777',

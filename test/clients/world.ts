@@ -186,7 +186,6 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 tmp_dir = "${folder}/podman/tmp"
 volume_path = "${folder}/podman/volumes"
-static_dir = "${folder}/podman/static"
 # Of the variables that a runtime gets through conmon; Podman hands on no others.
 conmon_env_vars = ${JSON.stringify(Object.entries(env).map(([name, value]) => `${name}=${value}`))}
 [engine.runtimes]
