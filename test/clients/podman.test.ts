@@ -31,7 +31,7 @@ same(
   stat -c '%n %u:%g %a %s' $FOLDER/f`,
 );
 
-shared('podman exec', '$RUN -d -e A=b -w /tmp $IMAGE sleep 1000', [
+shared('podman exec', 'mkdir $FOLDER/data; $RUN -d -v $FOLDER/data:/data -e A=b -w /tmp $IMAGE sleep 1000', [
   ['both outputs and the exit code', "podman exec $C sh -c 'echo out; echo err >&2; exit 42'"],
   ['--env, --workdir', "podman exec -e X=y -w /bin $C sh -c 'pwd; env | sort'"],
   ['--user', 'podman exec -u user $C id'],
@@ -46,8 +46,8 @@ shared('podman exec', '$RUN -d -e A=b -w /tmp $IMAGE sleep 1000', [
     "podman pause $C >/dev/null; podman inspect -f '{{.State.Status}}' $C; podman unpause $C >/dev/null; podman exec $C echo goes on",
   ],
   [
-    'cp both ways',
-    'echo in > $FOLDER/in; podman cp $FOLDER/in $C:/tmp/in; podman exec $C cat /tmp/in; podman cp $C:/etc/passwd $FOLDER/out; cat $FOLDER/out',
+    'cp both ways, a volume too, and nowhere else',
+    'echo in > $FOLDER/in; podman cp $FOLDER/in $C:/tmp/in; podman exec $C cat /tmp/in; podman cp $C:/etc/passwd $FOLDER/out; cat $FOLDER/out; podman cp $FOLDER/in $C:/data/in; podman exec $C cat /data/in; podman cp $C:/data/in - | tar -xOf -',
   ],
   ['kill, wait', 'podman kill $C >/dev/null; podman wait $C'],
   [

@@ -14,3 +14,6 @@ logged() { eventually sh -c 'docker logs "$1" 2>&1 | grep -q -- "$2"' sh "$1" "$
 
 # state CONTAINER TEMPLATE: of its state, such as {{.ExitCode}}.
 state() { docker inspect -f "{{with .State}}$2{{end}}" "$1"; }
+
+# address CONTAINER [NETWORK [FIELD]]: its IPAddress, or its GlobalIPv6Address.
+address() { docker inspect -f "{{with index .NetworkSettings.Networks \"${2:-bridge}\"}}{{.${3:-IPAddress}}}{{end}}" "$1"; }

@@ -228,8 +228,17 @@ async function stopProxy(folder: string): Promise<void> {
   await until(() => proxies().length === 0, 'the proxy has gone');
 }
 
-function removeCgroups(parent: string): void {
-  for (const path of cgroups(parent).toReversed()) rmdirSync(path);
+/** conmon may be on its way out of one. */
+async function removeCgroups(parent: string): Promise<void> {
+  await until(() => {
+    try {
+      for (const path of cgroups(parent).toReversed()) rmdirSync(path);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EBUSY') return false;
+      throw error;
+    }
+  }, `the cgroups ${parent} are empty`);
 }
 
 /** The folders of our cgroups, in each hierarchy, outermost first. */

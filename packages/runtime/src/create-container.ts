@@ -18,6 +18,7 @@ import { type ConsolePlan, planConsole } from './console.ts';
 import { restore, saveTerminal } from './foreground.ts';
 import { checkHooks, runHooks, runHooksAnyway } from './hooks.ts';
 import { checkContainerId } from './ids.ts';
+import { mountView } from './mount-view.ts';
 import { planNamespace } from './network/namespace.ts';
 import { releaseNetwork, syncCommand, syncNetwork } from './network/sync-network.ts';
 import { writePidFile } from './pid-file.ts';
@@ -121,6 +122,7 @@ export async function createContainer(
   const container = await createInGuest(sandbox, bundle, id, console, signal);
 
   undo.defer(() => restore(console, terminal));
+  const mounts = mountView(bundle);
   const shim = await startShim(
     {
       proxy,
@@ -130,6 +132,7 @@ export async function createContainer(
       console,
       stdin: wantsStdin(console),
       network,
+      ...(mounts === undefined ? {} : { mounts }),
       ...(settings.driver === 'local' ? {} : { onNetworkChange: syncCommand(store, id) }),
       exitFile: store.exitFile(id),
       command: bundle.spec.process.args ?? [],

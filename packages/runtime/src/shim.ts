@@ -4,6 +4,7 @@ import { bytesReadable, close, openStream, pipe2, spawn, waitForExit, waitPid } 
 import { insideCgroups } from '@coracle/vm';
 import { type ConsolePlan, sendConsole } from './console.ts';
 import { CliError, ExitCode } from './errors.ts';
+import { type MountView, withMountView } from './mount-view.ts';
 import { type NetworkNamespace, startIn } from './network/namespace.ts';
 import { identify, killAndWait, type ProcessIdentity } from './process-identity.ts';
 import { type ProxyPlace, starterEnvironment } from './proxy.ts';
@@ -23,6 +24,8 @@ export interface ShimPlan {
   readonly network?: NetworkNamespace;
   /** A command that the shim runs when something has changed in that namespace. */
   readonly onNetworkChange?: readonly string[];
+  /** What whoever enters its mount namespace sees; ours unless given. */
+  readonly mounts?: MountView;
   /** Where the shim leaves how the process ended. */
   readonly exitFile?: string;
   /** The process's own command, which ps(1) shows in place of the shim's. */
@@ -78,7 +81,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
   const slave =
     plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
   const ready = pipe2({ nonblockingRead: true });
-  const command = insideCgroups(plan.cgroups, [...leash, file, ...args]);
+  const command = insideCgroups(plan.cgroups, withMountView(plan.mounts, [...leash, file, ...args]));
   const home = openSync('/proc/thread-self/ns/net', 'r');
   let pid: number;
   try {

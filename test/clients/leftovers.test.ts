@@ -1,0 +1,73 @@
+/** What is left on the host after much has been run and killed, and when much starts at once. */
+import { expect, inject, test } from 'vitest';
+import { until } from '../support/wait.ts';
+import { inside, leftovers } from './world.ts';
+
+const world = inject('world');
+const run = 'docker run --runtime=coracle --network=none';
+/** A generator of its own, so that a failure can be repeated. */
+const seed = Number(process.env.SEED ?? Date.now() % 100_000);
+
+/** Everything that containers can have left is gone; only the proxy leaves in its own time. */
+async function nothingMoreThan(before: readonly string[]): Promise<void> {
+  const more = () => leftovers(world).filter((thing) => !before.includes(thing));
+  await until(() => more().length === 0, 'nothing is left').catch((error) => {
+    throw new Error(`${error.message}; seed ${seed}:\n${more().join('\n')}`);
+  });
+}
+
+test('8 containers that are started at once', async () => {
+  const before = leftovers(world);
+  const { code, stdout, stderr } = await inside(
+    world,
+    `for i in 0 1 2 3 4 5 6 7; do ${run} --rm $IMAGE sh -c "exit $i" & pids="$pids $!"; done
+     for pid in $pids; do wait $pid; echo $?; done`,
+  );
+  expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '0\n1\n2\n3\n4\n5\n6\n7\n', stderr: '' });
+  await nothingMoreThan(before);
+});
+
+/** How a life of a container ends, in lines of shell; $C is its name. */
+const ends = [
+  'docker rm -f $C',
+  'docker stop -t 0 $C; docker rm $C',
+  'docker kill $C; docker wait $C; docker rm $C',
+  // Its shim, its VM, its file server: whoever dies first, docker can remove the rest.
+  'kill -9 $(state $C {{.Pid}}); docker wait $C; docker rm $C',
+  'kill -9 $(pgrep -f "qemu.*$CORACLE_RUN" | shuf -n 1); docker rm -f $C',
+  'kill -9 $(pgrep -f "virtiofsd.*$CORACLE_RUN" | shuf -n 1); docker rm -f $C',
+  'kill -9 $(pgrep -f "coracle-proxy.*$CORACLE_RUN"); docker exec $C true; docker rm -f $C',
+  'docker exec $C sleep 1000 & docker exec -d $C sleep 1000; docker rm -f $C; wait',
+  'docker pause $C; docker rm -f $C',
+];
+/** Starts that do not get far. */
+const failures = [
+  `${run} --rm --name=$C $IMAGE nope`,
+  `timeout -s KILL 0.$DIGIT ${run} --rm --name=$C $IMAGE sleep 1000; docker rm -f $C`,
+  `${run} -d --name=$C $IMAGE sleep 1000 & until pid=$(pgrep -f "coracle.js.* create"); do :; done; kill -9 $pid; wait; docker rm -f $C`,
+];
+
+test('100 random runs and kills', { timeout: 600_000 }, async () => {
+  let state = seed;
+  const pick = (count: number) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return (state >>> 16) % count;
+  };
+  const before = leftovers(world);
+  // Two at a time: as many as CI's machine has processors.
+  const lane = async (name: string, lives: readonly string[]) => {
+    for (const [index, life] of lives.entries()) {
+      const env = { C: `${name}${index}`, DIGIT: String(1 + pick(9)) };
+      await inside(world, life, { env });
+      const { stdout } = await inside(world, 'docker ps -aqf name=^/$C$', { env });
+      expect(stdout, `seed ${seed}: ${life}`).toBe('');
+    }
+  };
+  const life = () =>
+    pick(3) === 0
+      ? failures[pick(failures.length)]!
+      : `${run} -d --name=$C $IMAGE sleep 1000; ${ends[pick(ends.length)]}`;
+  const lives = Array.from({ length: 100 }, life);
+  await Promise.all([lane('a', lives.slice(0, 50)), lane('b', lives.slice(50))]);
+  await nothingMoreThan(before);
+});
