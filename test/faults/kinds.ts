@@ -152,7 +152,7 @@ export const faultKinds: readonly FaultKind[] = [
     kills: 0,
     drivers: vm,
     async inject(world) {
-      await world.exec(['kill', '-HUP', '1']);
+      await world.signalAgent('HUP');
       return { target: 'agent', at: performance.now() };
     },
   },

@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { Coracle, ensureProxy, type Sandbox } from '@coracle/client';
 import { close, connectUnix, peerCredentials, shutdownSocket, takeDescriptor } from '@coracle/sys';
 import { Qmp } from '@coracle/vm';
-import { checkout, type DriverName, Place, until } from '../contract/place.ts';
+import { checkout, type DriverName, guestEnv, Place, until } from '../contract/place.ts';
+import { containerConfig } from '../support/config.ts';
 import { type CarrierKind, makeCarrier } from './carriers.ts';
 import { Mover, type MoverPlan } from './mover.ts';
 
@@ -17,6 +18,7 @@ const kinds: readonly CarrierKind[] = [
   'library, terminal',
 ];
 const bootMs = 120_000;
+const besideAgent = 'beside-agent';
 /**
  * Paced processes move 2 KiB each way this often. An emulated guest has one slow vCPU for all 16 and moves about
  * 1.5 MiB/s in all: with more than that every window would be full, and a byte's way seconds long without any fault.
@@ -43,13 +45,7 @@ export class World implements AsyncDisposable {
     try {
       buildMover(join(place.rootfs, 'bin/mover'));
       const id = place.newId();
-      // In the VM's own pid namespace: the agent is pid 1 there, and is told to open its port again.
-      const bundle = place.bundle(['sleep', '100000'], (config) => {
-        if (driver === 'qemu')
-          config.linux.namespaces = (config.linux.namespaces as { type: string }[]).filter(
-            ({ type }) => type !== 'pid',
-          );
-      });
+      const bundle = place.bundle(['sleep', '100000']);
       const ended = await place.coracle(['run', '-d', '--bundle', bundle, id], { deadlineMs: bootMs });
       if (ended.code !== 0) throw new Error(`no container: ${ended.stderr}`);
       const { sandboxId, sandboxDirectory, proxySocket } = place.files(id);
@@ -67,12 +63,24 @@ export class World implements AsyncDisposable {
         startProxy: () => ensureProxy({ socketPath: proxySocket, command, env: place.env }),
       });
       const world = new World(place, id, await coracle.connect(sandboxId));
+      if (driver === 'qemu') await world.#startBesideAgent();
       await world.#startMovers(random, count);
       return world;
     } catch (error) {
       await place[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** A container in the VM's own pid namespace, where the agent is pid 1. The command line makes none. */
+  async #startBesideAgent(): Promise<void> {
+    const config = containerConfig(['sleep', '100000']);
+    config.linux.namespaces = config.linux.namespaces.filter(
+      (one) => (one as { type: string }).type !== 'pid',
+    );
+    const rootfs = { share: 'containers', path: 'rootfs' };
+    const container = await this.#sandbox.createContainer({ id: besideAgent, config, rootfs, attach: false });
+    await container.start();
   }
 
   async #startMovers(random: () => number, count: number): Promise<void> {
@@ -156,6 +164,14 @@ export class World implements AsyncDisposable {
   async exec(args: readonly string[], flags: readonly string[] = []): Promise<void> {
     const { code, stderr } = await this.place.coracle(['exec', ...flags, this.containerId, ...args]);
     if (code !== 0) throw new Error(`${args.join(' ')} in the guest: ${stderr}`);
+  }
+
+  /** The proxy may be dead. */
+  async signalAgent(signal: string): Promise<void> {
+    const container = this.#sandbox.container(besideAgent);
+    const kill = await container.exec({ args: ['kill', `-${signal}`, '1'], env: guestEnv });
+    const { code } = await kill.wait();
+    if (code !== 0) throw new Error(`kill -${signal} 1 in the guest ended with ${code}`);
   }
 
   async qmp<T>(use: (qmp: Qmp) => Promise<T>): Promise<T> {
