@@ -34,9 +34,9 @@ const ends = [
   'docker kill $C; docker wait $C; docker rm $C',
   // Its shim, its VM, its file server: whoever dies first, docker can remove the rest.
   'kill -9 $(state $C {{.Pid}}); docker wait $C; docker rm $C',
-  'kill -9 $(pgrep -f "qemu.*$CORACLE_RUN" | shuf -n 1); docker rm -f $C',
-  'kill -9 $(pgrep -f "virtiofsd.*$CORACLE_RUN" | shuf -n 1); docker rm -f $C',
-  'kill -9 $(pgrep -f "coracle-proxy.*$CORACLE_RUN"); docker exec $C true; docker rm -f $C',
+  'kill -9 $(pgrep -P $(engine_shim $C) qemu); docker rm -f $C',
+  'kill -9 $(pgrep -P $(engine_shim $C) virtiofsd); docker rm -f $C',
+  'kill -9 $(pgrep -f "[c]oracle-proxy.*$CORACLE_RUN"); docker exec $C true; docker rm -f $C',
   'docker exec $C sleep 1000 & docker exec -d $C sleep 1000; docker rm -f $C; wait',
   'docker pause $C; docker rm -f $C',
 ];
@@ -44,7 +44,7 @@ const ends = [
 const failures = [
   `${run} --rm --name=$C $IMAGE nope`,
   `timeout -s KILL 0.$DIGIT ${run} --rm --name=$C $IMAGE sleep 1000; docker rm -f $C`,
-  `${run} -d --name=$C $IMAGE sleep 1000 & until pid=$(pgrep -f "coracle.js.* create"); do :; done; kill -9 $pid; wait; docker rm -f $C`,
+  `${run} -d --name=$C $IMAGE sleep 1000 & until pid=$(pgrep -f "[c]oracle.js.* create"); do :; done; kill -9 $pid; wait; docker rm -f $C`,
 ];
 
 test('100 random runs and kills', { timeout: 600_000 }, async () => {
@@ -58,9 +58,9 @@ test('100 random runs and kills', { timeout: 600_000 }, async () => {
   const lane = async (name: string, lives: readonly string[]) => {
     for (const [index, life] of lives.entries()) {
       const env = { C: `${name}${index}`, DIGIT: String(1 + pick(9)) };
-      await inside(world, life, { env });
+      const ended = await inside(world, life, { env });
       const { stdout } = await inside(world, 'docker ps -aqf name=^/$C$', { env });
-      expect(stdout, `seed ${seed}: ${life}`).toBe('');
+      expect(stdout, `seed ${seed}: ${life}\n${ended.stdout}${ended.stderr}`).toBe('');
     }
   };
   const life = () =>

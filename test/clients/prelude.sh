@@ -17,3 +17,6 @@ state() { docker inspect -f "{{with .State}}$2{{end}}" "$1"; }
 
 # address CONTAINER [NETWORK [FIELD]]: its IPAddress, or its GlobalIPv6Address.
 address() { docker inspect -f "{{with index .NetworkSettings.Networks \"${2:-bridge}\"}}{{.${3:-IPAddress}}}{{end}}" "$1"; }
+
+# engine_shim CONTAINER: the pid of containerd's shim, whose children are the container's processes on the host.
+engine_shim() { pgrep -f "[c]ontainerd-shim.*$(docker inspect -f '{{.Id}}' "$1")"; }

@@ -280,7 +280,8 @@ export function leftovers({ folder, pid: containerd, dockerPid }: World): string
     .filter((line) => line.includes(folder) || line.includes('coracle'))
     .map((line) => `mount ${line}`);
   const sandboxes = list(join(folder, 'run/sandboxes')).map((name) => `sandbox ${name}`);
-  const groups = cgroups(cgroupParent(folder)).map((path) => `cgroup ${path}`);
+  const parent = cgroupParent(folder);
+  const groups = cgroups(parent).flatMap((path) => (path.endsWith(parent) ? [] : [`cgroup ${path}`]));
   return [...processes, ...mounts, ...sandboxes, ...groups];
 }
 

@@ -10,7 +10,7 @@ export default command({
     all: { type: 'boolean', short: 'a', help: 'signal every process of the container' },
   },
   positionals: [1, 2],
-  async run({ all = false }, [id = '', signal = 'SIGTERM'], { store }) {
+  async run({ all = false }, [id = '', signal = 'SIGTERM'], { store, log }) {
     const state = store.read(checkContainerId(id));
     const number = signalNumber(signal);
     const stopped = () => new CliError(`container not running: ${id} is ${statusOf(state)}`);
@@ -19,6 +19,13 @@ export default command({
       // As runc: "all of a stopped container" is nobody, which is no error.
       if (all) return;
       throw stopped();
+    }
+    if (number === sigkill && (await hasLostItsFiles(state.sandboxDirectory))) {
+      log.warning(
+        `container ${id}: virtiofsd has died, so its processes can't end; its virtual machine is ended`,
+      );
+      await (await import('@coracle/vm')).stopVm(state.sandboxDirectory, true);
+      return;
     }
     await askContainer(state, `cannot signal container ${id}`, (container) =>
       container.signal(number, { all }),
@@ -34,6 +41,17 @@ export default command({
     });
   },
 });
+
+const sigkill = 9;
+
+/**
+ * Whether who serves the VM's files is dead. A process that waits for a file then is not ended by SIGKILL either: the
+ * guest's kernel lets a request that has been sent run its course (fs/fuse/virtio_fs.c has no way to take one back).
+ */
+async function hasLostItsFiles(sandboxDirectory: string): Promise<boolean> {
+  const { isAlive, readRecord } = await import('@coracle/vm');
+  return Object.values(readRecord(sandboxDirectory)?.helpers ?? {}).some((helper) => !isAlive(helper));
+}
 
 function signalNumber(text: string): number {
   try {
