@@ -10,7 +10,7 @@ IMAGE := out/image
 MINUTES ?= 5
 DRIVER ?= both
 
-.PHONY: help setup build image kernel demo shell test check fuzz faults bench soak install uninstall generate clean
+.PHONY: help setup build image kernel demo shell test clients check fuzz faults bench soak install uninstall generate clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,8 +38,13 @@ check: setup ## types, lint, unit tests: under a minute
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
-test: kernel image ## all tiers: unit, local, vm, clients
+test: kernel image ## all tiers: unit, local, vm (make clients runs the last one)
 	@tsx scripts/test.ts
+
+clients: kernel image ## Docker, containerd and Podman on Coracle and on runc; not part of `make test` yet
+	@command -v dockerd ctr podman >/dev/null || apt-get install -y --no-install-recommends docker.io containerd podman
+	@bin/coracle template build
+	@vitest run --project clients
 
 fuzz: setup ## fuzz both decoders, all messages and the shim: SECONDS=60 for each language, ONLY=target, SEED=number
 	@make --silent -C packages/shim fuzz
