@@ -44,7 +44,7 @@ const ends = [
 const failures = [
   `${run} --rm --name=$C $IMAGE nope`,
   `timeout -s KILL 0.$DIGIT ${run} --rm --name=$C $IMAGE sleep 1000; docker rm -f $C`,
-  `${run} -d --name=$C $IMAGE sleep 1000 & until pid=$(pgrep -f "[c]oracle.js.* create"); do :; done; kill -9 $pid; wait; docker rm -f $C`,
+  `${run} -d --name=$C $IMAGE sleep 1000 & until pid=$(pgrep -f "[c]oracle.js.*$CGROUP.* create"); do :; done; kill -9 $pid; wait; docker rm -f $C`,
 ];
 
 test('100 random runs and kills', { timeout: 600_000 }, async () => {
