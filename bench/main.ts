@@ -1,7 +1,7 @@
 /**
  * `make bench`: the numbers of issues 2, 3 and 4, each beside its baseline from the same run.
  *
- *   tsx bench/main.ts [NAME…] [--json]        NAME: exec, signal, throughput, echo, start, memory,
+ *   tsx bench/main.ts [NAME…] [--json]        NAME: exec, signal, throughput, echo, start, memory, docker,
  *                                            stuck, recovery, switch, streams, tap, boot
  *
  * A missed target is said and is no failure: on a busy machine numbers vary. The exit code is 1 when something broke.
@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { createQemuDriver, sizeVm } from '@coracle/vm';
 import { imageFolder, measureBaseline } from './baseline.ts';
 import { benchBoot } from './boot.ts';
+import { benchDocker } from './docker.ts';
 import { benchEcho } from './echo.ts';
 import { benchExec } from './exec.ts';
 import { LocalPlace } from './local-place.ts';
@@ -31,6 +32,7 @@ const titles = {
   boot: 'The guest image: start, size, memory',
   start: 'Start: from the command to the exit code',
   template: 'From a template, and booted',
+  docker: 'Docker: run and exec, on runc and on Coracle',
   exec: 'exec in a running container',
   echo: 'Keystrokes through a terminal',
   signal: 'A signal until its handler has answered',
@@ -90,6 +92,11 @@ async function main(): Promise<number> {
   say("the image: starts to the agent's hello");
   await bench('boot', () => benchBoot(5));
   if (only([...local, 'boot'])) return conclude();
+  if (only(['docker'])) {
+    await using place = new Place();
+    await bench('docker', () => benchDocker(place, 7));
+    return conclude();
+  }
   if (only(['template'])) {
     await using place = new Place();
     await bench('template', () => benchTemplate(place, 7));
@@ -104,6 +111,7 @@ async function main(): Promise<number> {
   await bench('start', () => benchStart(place, 5, bootToInitMs));
   if (only([...local, 'start'])) return conclude();
   await bench('template', () => benchTemplate(place, 7));
+  await bench('docker', () => benchDocker(place, 7));
   say('a container in a VM');
   const { sandbox, container } = await place.container('bench');
   await bench('exec', () => benchExec(place, container, crunExecMs));

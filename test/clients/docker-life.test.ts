@@ -43,7 +43,10 @@ same(
   is() { eventually sh -c 'docker inspect -f {{.State.Health.Status}} $C | grep -x '$1 && echo $1; }
   is unhealthy; docker exec $C touch /tmp/ok; is healthy`,
 );
-same('out of memory', `$RUN -m 32m --memory-swap 32m $IMAGE tail /dev/zero; echo $?; ${end}`);
+same('out of memory', `$RUN -m 32m --memory-swap 32m $IMAGE tail /dev/zero; echo $?; ${end}`, {
+  // OOMKilled: Docker looks for it in the host's cgroup, where nothing was killed (docs/resources.md).
+  except: (text) => text.replace(/137 (true|false)/, '137'),
+});
 same(
   'one that cannot start leaves no more than one can remove',
   `$RUN $IMAGE nope 2>/dev/null; ${end}; docker rm $C`,

@@ -94,6 +94,11 @@ export class Side implements AsyncDisposable {
       .replaceAll(this.folder, 'FOLDER')
       .replaceAll(this.name, 'NAME')
       .replaceAll(/\b([0-9a-f]{64}|[0-9a-f]{12})\b/g, 'ID')
+      // Docker's client says this of a start that failed, or does not, as its goroutines run.
+      .replaceAll(
+        /time=\\"[^"]*\\" level=error msg=\\"error waiting for container: context canceled\\"\\n/g,
+        '',
+      )
       // The first of these words is the runtime's name.
       .replaceAll('runc create failed: ', 'create failed: ');
     this.#notes = [];

@@ -121,6 +121,7 @@ function environment(folder: string): Record<string, string> {
     CONTAINERS_STORAGE_CONF: join(folder, 'storage.conf'),
     IMAGE: imageName,
     CGROUP: cgroupParent(folder),
+    CORACLE: coracle,
   };
 }
 
