@@ -4,11 +4,20 @@
  */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { acceptDescriptor, PtyStream, setWindowSize } from '@coracle/sys';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { killPid } from '../support/processes.ts';
 import { type Ended, type RunOptions, run } from '../support/program.ts';
 import { until } from './local-sandbox.ts';
 import { coracle, RuntimePlace } from './runtime-place.ts';
@@ -663,6 +672,29 @@ describe('whatever happens', () => {
       await place.coracle(['delete', '--force', id]);
       await until(() => place.leftovers().length === 0, `nothing is left after SIGKILL at ${waitMs} ms`);
     }
+  });
+
+  // It outlives the container, and kept its network and its root with it.
+  test("a proxy that a container's shim has started is where its first one was", async () => {
+    await using place = new RuntimePlace();
+    const bundle = place.bundle(['sleep', '1000']);
+    expect(await place.coracle(['run', '-d', '--bundle', bundle, 'p'])).toMatchObject({ code: 0 });
+    const { pid } = JSON.parse((await place.coracle(['state', 'p'])).stdout);
+    const proxies = () =>
+      place
+        .processes({ proxy: true })
+        .filter((line) => line.includes('/coracle-proxy.js '))
+        .map((line) => Number(line.split(' ')[0]));
+    const [first] = proxies();
+    killPid(first!, 'SIGKILL');
+    await until(() => proxies().some((one) => one !== first), 'the shim has started another one');
+    const [second] = proxies();
+    for (const kind of ['net', 'mnt']) {
+      const own = readlinkSync(`/proc/self/ns/${kind}`);
+      expect(readlinkSync(`/proc/${second}/ns/${kind}`)).toBe(own);
+      expect(readlinkSync(`/proc/${pid}/ns/${kind}`)).not.toBe(own);
+    }
+    expect(await place.coracle(['delete', '--force', 'p'])).toMatchObject({ code: 0 });
   });
 
   test('a proxy of its own ends with its container', async () => {

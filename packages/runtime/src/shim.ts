@@ -45,7 +45,7 @@ export interface Shim {
 
 const readyDescriptor = 3;
 const consoleDescriptor = 4;
-const homeDescriptor = 5;
+const firstHomeDescriptor = 5;
 /** In util-linux, which is essential on Debian. */
 const setpriv = '/usr/bin/setpriv';
 
@@ -64,6 +64,7 @@ const setpriv = '/usr/bin/setpriv';
 export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<Shim> {
   signal?.throwIfAborted();
   const file = program('coracle-shim');
+  const homes = homeNamespaces(plan);
   const args = [
     ...['--socket', plan.proxy.socketPath, '--sandbox', plan.sandboxId],
     ...['--process', String(plan.process.process), '--name', plan.name],
@@ -72,8 +73,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     ...(plan.console.kind === 'pipes' ? [] : ['--terminal']),
     ...(plan.console.kind === 'socket' ? ['--console', String(consoleDescriptor)] : []),
     ...(plan.exitFile === undefined ? [] : ['--exit-file', plan.exitFile]),
-    // What it starts lives on in our own network namespace: it would keep the container's from ending.
-    ...['--home-network', String(homeDescriptor)],
+    ...homes.flatMap((_, i) => ['--home', String(firstHomeDescriptor + i)]),
     ...(plan.onNetworkChange ?? []).flatMap((word) => ['--on-network', word]),
     ...['--', ...shown(plan.command)],
   ];
@@ -82,9 +82,10 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
   const ready = pipe2({ nonblockingRead: true });
   const command = insideCgroups(plan.cgroups, withMountView(plan.mounts, [...leash, file, ...args]));
-  const home = openSync('/proc/thread-self/ns/net', 'r');
+  const homeDescriptors: number[] = [];
   let pid: number;
   try {
+    for (const path of homes) homeDescriptors.push(openSync(path, 'r'));
     pid = startIn(plan.network ?? { kind: 'host' }, () =>
       spawn({
         file: command[0] ?? file,
@@ -100,7 +101,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
           1: slave ?? 1,
           2: slave ?? 2,
           [readyDescriptor]: ready.write,
-          [homeDescriptor]: home,
+          ...Object.fromEntries(homeDescriptors.map((fd, i) => [firstHomeDescriptor + i, fd])),
           ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),
         },
         newSession: true,
@@ -111,7 +112,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     throw error;
   } finally {
     close(ready.write);
-    close(home);
+    homeDescriptors.forEach(close);
     if (slave !== undefined) close(slave);
   }
   const shim = shimOf(pid);
@@ -122,6 +123,14 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
     await shim.kill();
     throw error;
   }
+}
+
+/** Where what the shim starts belongs: it lives on, and would keep the container's network or root from ending. */
+function homeNamespaces({ network, mounts }: ShimPlan): string[] {
+  return [
+    ...(network === undefined || network.kind === 'host' ? [] : ['/proc/thread-self/ns/net']),
+    ...(mounts === undefined ? [] : ['/proc/thread-self/ns/mnt']),
+  ];
 }
 
 /** As much of a command line as anybody looks at; a script of a megabyte would only cost memory. */

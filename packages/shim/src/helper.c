@@ -7,19 +7,21 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "options.h"
 #include "signals.h"
 
 extern char **environ;
 
 /* In the child, which has our memory until it executes: it may change nothing of it but `*error`. */
-static void become(char *const *arguments, int home_fd, int log_fd, int lock_fd, volatile int *error)
+static void become(char *const *arguments, const int *home_fds, int log_fd, int lock_fd, volatile int *error)
 {
 	int null;
 
 	setsid();
-	/* Not in the shim itself: an engine may be looking at its namespace just now. */
-	if (home_fd >= 0 && setns(home_fd, CLONE_NEWNET) < 0)
-		goto failed;
+	/* Not in the shim itself: an engine may be looking at its namespaces just now. */
+	for (int i = 0; i < HOME_NAMESPACES && home_fds[i] >= 0; i++)
+		if (setns(home_fds[i], 0) < 0)
+			goto failed;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(log_fd >= 0 ? log_fd : null, 2) < 0)
 		goto failed;
@@ -35,13 +37,13 @@ failed:
 	_exit(127);
 }
 
-int helper_spawn(char *const *arguments, int home_fd, int log_fd, int lock_fd)
+int helper_spawn(char *const *arguments, const int *home_fds, int log_fd, int lock_fd)
 {
 	volatile int error = 0;
 	pid_t pid = vfork();
 
 	if (pid == 0)
-		become(arguments, home_fd, log_fd, lock_fd, &error);
+		become(arguments, home_fds, log_fd, lock_fd, &error);
 	if (pid < 0)
 		return -errno;
 	return error ? -error : pid;

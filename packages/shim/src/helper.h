@@ -7,8 +7,8 @@
 /* Where the program finds the lock. */
 #define HELPER_LOCK_FD 3
 
-/* In a session of its own, with default signals, stdin and stdout on /dev/null and stderr on `log_fd`; in the network
- * namespace `home_fd` unless that is -1: what lives on would keep the container's namespace otherwise. Its pid, or -errno. */
-int helper_spawn(char *const *arguments, int home_fd, int log_fd, int lock_fd);
+/* In a session of its own, with default signals, stdin and stdout on /dev/null and stderr on `log_fd`; in the
+ * namespaces `home_fds` (options.h): what lives on would keep the container's network or root otherwise. Its pid, or -errno. */
+int helper_spawn(char *const *arguments, const int *home_fds, int log_fd, int lock_fd);
 
 #endif

@@ -28,7 +28,7 @@ static void close_between(int from, int to)
 /* Whatever else was inherited would keep the engine's pipes open for as long as we live. */
 static void close_inherited(const struct options *o)
 {
-	const int kept[] = { o->ready_fd, o->console_fd, o->home_fd };
+	const int kept[] = { o->ready_fd, o->console_fd, o->home_fds[0], o->home_fds[1] };
 
 	for (int from = 3, next; from < INT32_MAX; from = next + 1) {
 		next = INT32_MAX;

@@ -104,7 +104,7 @@ void network_advance(struct network *n, const struct options *o, int64_t now)
 	if (!n->changed || n->pid || now < n->due_at_ms)
 		return;
 	n->changed = false;
-	int pid = helper_spawn(o->on_network, o->home_fd, -1, HELPER_NO_LOCK);
+	int pid = helper_spawn(o->on_network, o->home_fds, -1, HELPER_NO_LOCK);
 	if (pid > 0)
 		n->pid = pid;
 	else

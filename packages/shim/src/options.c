@@ -22,7 +22,7 @@ static const struct option table[] = {
 	{ "start-proxy", required_argument, NULL, START_PROXY },
 	{ "console", required_argument, NULL, CONSOLE },
 	{ "exit-file", required_argument, NULL, EXIT_FILE },
-	{ "home-network", required_argument, NULL, HOME },
+	{ "home", required_argument, NULL, HOME },
 	{ "on-network", required_argument, NULL, ON_NETWORK },
 	{ NULL, 0, NULL, 0 },
 };
@@ -95,10 +95,12 @@ static int bad(char *error, unsigned long size, const char *option, const char *
 
 int options_parse(struct options *o, int argc, char **argv, char *error, unsigned long size)
 {
-	int c, words = 0, token = take_token(o->token);
+	int c, homes = 0, words = 0, token = take_token(o->token);
 	long value = 0;
 
-	o->ready_fd = o->console_fd = o->home_fd = -1;
+	o->ready_fd = o->console_fd = -1;
+	for (int i = 0; i < HOME_NAMESPACES; i++)
+		o->home_fds[i] = -1;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "+", table, NULL)) != -1) {
 		switch (c) {
@@ -128,8 +130,10 @@ int options_parse(struct options *o, int argc, char **argv, char *error, unsigne
 			o->on_network[words++] = optarg;
 			break;
 		case HOME:
-			if (descriptor_number(optarg, &o->home_fd) < 0)
-				return bad(error, size, "--home-network", "takes an open descriptor above 2");
+			if (homes == HOME_NAMESPACES)
+				return bad(error, size, "--home", "is given too often");
+			if (descriptor_number(optarg, &o->home_fds[homes++]) < 0)
+				return bad(error, size, "--home", "takes an open descriptor above 2");
 			break;
 		default:
 			return bad(error, size, argv[optind - 1], "is unknown or lacks its value");

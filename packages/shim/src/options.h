@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define ON_NETWORK_WORDS 7
+#define HOME_NAMESPACES 2 /* network and mounts */
 
 struct options {
 	const char *socket;      /* the proxy's */
@@ -18,7 +19,8 @@ struct options {
 	int console_fd;          /* -1: none */
 	const char *start_proxy; /* NULL: nobody to start it */
 	const char *exit_file;   /* NULL: none */
-	int home_fd;             /* the network namespace for programs that we start; -1: our own */
+	/* Namespaces for programs that we start, where they are not to be in ours; -1: none (more). */
+	int home_fds[HOME_NAMESPACES];
 	/* What to run when the network of our namespace has changed, word by word; the first NULL: nothing. */
 	char *on_network[ON_NETWORK_WORDS + 1];
 	uint8_t token[16];       /* from CORACLE_TOKEN */

@@ -36,5 +36,5 @@ int starter_spawn(const struct options *o)
 	if (log < 0)
 		return -errno;
 	char *arguments[] = { (char *)(uintptr_t)o->start_proxy, NULL };
-	return helper_spawn(arguments, o->home_fd, log, lock);
+	return helper_spawn(arguments, o->home_fds, log, lock);
 }
