@@ -42,7 +42,7 @@ test: kernel image ## all tiers: unit, local, vm (make clients runs the last one
 	@tsx scripts/test.ts
 
 clients: kernel image ## Docker, containerd and Podman on Coracle and on runc; not part of `make test` yet
-	@command -v dockerd ctr podman >/dev/null || apt-get install -y --no-install-recommends docker.io containerd podman
+	@scripts/setup clients
 	@bin/coracle template build
 	@vitest run --project clients
 
