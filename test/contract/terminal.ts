@@ -137,11 +137,16 @@ export function terminalSuite(shared: () => SharedContainer): void {
       );
       await withRunc(place, async (runcId) => {
         const screens = [];
-        for (const [file, args] of [
-          [coracleProgram, place.arguments(['exec', '-t', id])],
-          ['/usr/sbin/runc', place.runcArguments(['exec', '-t', runcId])],
+        // runc sets the size while the program starts already: it is waited for there. Ours is set first.
+        for (const [file, args, first] of [
+          [coracleProgram, place.arguments(['exec', '-t', id]), ''],
+          [
+            '/usr/sbin/runc',
+            place.runcArguments(['exec', '-t', runcId]),
+            'until [ -n "$(stty size 2>/dev/null)" ]; do :; done; ',
+          ],
         ] as const) {
-          const script = 'stty -a; vi /tmp/text; echo left';
+          const script = `${first}stty -a; vi /tmp/text; echo left`;
           const terminal = new AtTerminal(file, [...args, 'sh', '-c', script], { ...place.env }, size);
           try {
             await terminal.shows('line 20');
