@@ -53,7 +53,6 @@ export async function launch(plan: Launch, signal: AbortSignal | undefined): Pro
   });
   const serving = startShares(plan, notes, signal);
   serving.catch(() => undefined);
-  // While they come up the memory is copied, and QEMU restores: it connects to them when that is done.
   using opened = template && openTemplate(template, plan.memory?.share === true);
   if (template === undefined) await serving;
   const { file, args } = qemuCommand(plan);
@@ -71,6 +70,8 @@ export async function launch(plan: Launch, signal: AbortSignal | undefined): Pro
     writeLinkRecord(directory, { address, process: main.identity });
   }
   try {
+    // They and QEMU come up beside this.
+    opened?.load();
     const plugged = pluggedShares({ spec, paths, shareTransport: plan.shareTransport });
     const ready = () =>
       template === undefined ? answers(paths.qmp, signal) : resumes(paths.qmp, plugged, serving, signal);
