@@ -245,12 +245,22 @@ export class Container {
     }
   }
 
-  async #remove(): Promise<void> {
+  /** Kills what runs in it. Nothing else is undone: the VM goes away next. */
+  async end(): Promise<void> {
+    this.#removing ??= this.#killAndWait();
+    await this.#removing;
+  }
+
+  async #killAndWait(): Promise<void> {
     // An exec under way becomes a process that the kill reaches, or fails.
     this.#killAll();
     await Promise.allSettled(this.#starting.values());
     this.#killAll();
     await Promise.all(this.#all().map((process) => process.exited));
+  }
+
+  async #remove(): Promise<void> {
+    await this.#killAndWait();
     await this.#context.crun.run(['delete', '--force', this.id], `remove container "${this.id}"`);
     for (const process of this.#all()) this.#context.processes.remove(process);
     rmSync(this.#folder, { recursive: true, force: true });

@@ -21,6 +21,7 @@ export class Sandbox {
   readonly #network = new Network();
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
+  #rehearsal = false;
   #ending = false;
   #rootDevice: PmemDevice | undefined;
 
@@ -48,22 +49,18 @@ export class Sandbox {
           lookForDevices();
         }
       }
-      for (const share of request.shares) this.#shares.add(share);
+      for (const share of request.shares) this.#shares.add(share, request.rehearsal);
     } catch (error) {
       this.#shares.removeAll();
       throw error;
     }
     this.#id = request.sandboxId;
+    this.#rehearsal = request.rehearsal;
   }
 
   /** The VM is about to be saved: what is not saved with it is kept here. */
   rememberDevices(): void {
     this.#rootDevice = readPmemDevice();
-  }
-
-  /** For a container before there is a sandbox: see template.ts. */
-  lendShare(tag: string, root: string): Disposable {
-    return this.#shares.lend(tag, root);
   }
 
   /** @throws RpcError */
@@ -109,17 +106,30 @@ export class Sandbox {
     this.#containers.delete(id);
   }
 
-  /** Removes everything. What can't be removed is logged: the VM goes away next. */
-  async destroy(): Promise<void> {
+  /**
+   * Ends everything. What can't be ended is logged: the VM goes away next.
+   * @returns false after a rehearsal: then it does not, and a sandbox can be created
+   * @throws Error after a rehearsal when something is left
+   */
+  async destroy(): Promise<boolean> {
     this.#ending = true;
-    const ids = [...this.#containers.keys()];
-    const results = await Promise.allSettled(ids.map((id) => this.removeContainer(id, true)));
+    const goesAway = !this.#context.local && !this.#rehearsal;
+    const results = await Promise.allSettled(
+      [...this.#containers].map(([id, container]) =>
+        goesAway ? container.end() : this.removeContainer(id, true),
+      ),
+    );
     for (const result of results) {
-      if (result.status === 'rejected')
-        log('error', 'cannot remove a container', { reason: reasonOf(result.reason) });
+      if (result.status === 'fulfilled') continue;
+      if (this.#rehearsal) throw result.reason;
+      log('error', 'cannot end a container', { reason: reasonOf(result.reason) });
     }
     this.#shares.removeAll();
     if (!this.#context.local) sync();
+    if (!this.#rehearsal) return true;
+    this.#rehearsal = this.#ending = false;
+    this.#id = undefined;
+    return false;
   }
 
   async #guestConfig(request: CreateContainerRequest): Promise<GuestConfig> {
