@@ -57,7 +57,7 @@ export interface QemuDriver extends VmDriver {
    */
   openPool(
     spec: TemplateSpec,
-    pool: Pick<PoolOptions, 'directory' | 'size' | 'onChange'>,
+    pool: Pick<PoolOptions, 'directory' | 'size' | 'prepare' | 'onChange'>,
     options?: VmStartOptions,
   ): Promise<VmPool>;
 }

@@ -17,7 +17,10 @@ export default command({
   },
   positionals: [0, 0],
   async run({ size, memory, vcpus }, _, { settings, log }) {
-    const { hostSize, sizeVm } = await import('@coracle/vm');
+    const [{ hostSize, sizeVm }, { rehearseVm }] = await Promise.all([
+      import('@coracle/vm'),
+      import('@coracle/client'),
+    ]);
     if (settings.driver === 'local') throw new CliError('the local driver has no VMs that could wait');
     if (settings.template === 'off')
       throw new CliError(
@@ -46,7 +49,12 @@ export default command({
     };
     await using _pool = await driver.openPool(
       spec,
-      { directory: poolFolder(settings.runDirectory), size: wanted, onChange },
+      {
+        directory: poolFolder(settings.runDirectory),
+        size: wanted,
+        prepare: ({ linkPath }, signal) => rehearseVm(linkPath, { signal }),
+        onChange,
+      },
       { signal },
     );
     await ended;
