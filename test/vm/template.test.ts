@@ -374,8 +374,12 @@ describe('a maker', () => {
 describe('a pool', () => {
   const spec = { image: guestImage(), ...size };
   const open = async (directory: string, size: number) => {
-    const prepare = ({ linkPath }: Vm, signal: AbortSignal) => rehearseVm(linkPath, { signal });
-    const pool = await driverWith(made).openPool(spec, { directory, size, prepare });
+    const pool = await driverWith(made).openPool(spec, {
+      directory,
+      size,
+      shares: ['pod'],
+      prepare: ({ linkPath }, options) => rehearseVm(linkPath, options),
+    });
     onTestFinished(() => pool[Symbol.asyncDispose]());
     return pool;
   };

@@ -26,9 +26,10 @@ const NOTHING = { delivered: 0, limit: STREAM_WINDOW_BYTES };
 
 /**
  * @param transport to an agent that has no sandbox; it is closed
+ * @param shares tags of what the host has plugged in, by virtiofs
  * @throws RpcError the agent's; why the link ended
  */
-export async function rehearse(transport: Duplex): Promise<void> {
+export async function rehearse(transport: Duplex, shares: readonly string[] = []): Promise<void> {
   // A port gives what is before the preamble in pieces. The other end may be in this process, and reads between turns.
   transport.write(Buffer.alloc(1));
   await setImmediate();
@@ -44,19 +45,22 @@ export async function rehearse(transport: Duplex): Promise<void> {
     findDevices: true,
     rehearsal: true,
   });
-  const share = { tag: SHARE, readonly: false, source: '' };
+  const share = (tag: string, type: string) => ({ tag, type, readonly: false, source: '' });
   await requests.call('getAgentDetails', {});
   // There is none of that name; but what looks for it is what mounts one.
-  const inVain = requests.call('createSandbox', { ...sandbox(), shares: [{ ...share, type: 'virtiofs' }] });
+  const inVain = requests.call('createSandbox', { ...sandbox(), shares: [share(SHARE, 'virtiofs')] });
   await inVain.catch(() => undefined);
-  await requests.call('createSandbox', { ...sandbox(), shares: [{ ...share, type: 'guest' }] });
+  await requests.call('createSandbox', {
+    ...sandbox(),
+    shares: [share(SHARE, 'guest'), ...shares.map((tag) => share(tag, 'virtiofs'))],
+  });
   await requests.call('updateNetwork', { interfaces: [], routes: [], neighbours: [] });
   const { process } = await requests.call('createContainer', {
     containerId: CONTAINER,
-    config: Buffer.from(JSON.stringify(config())),
+    config: Buffer.from(JSON.stringify(config(shares.length))),
     rootfsShare: SHARE,
     rootfsPath: '',
-    bindSources: [],
+    bindSources: shares.map((tag, mount) => ({ mount, share: tag, path: '' })),
     stdin: true,
     columns: 0,
     rows: 0,
@@ -149,14 +153,17 @@ function processOf(args: readonly string[], terminal = false): object {
   };
 }
 
+const bind = { destination: '/mnt', type: 'bind', source: '/', options: ['rbind', 'ro'] };
+
 /** As `coracle spec` makes it, as far as that makes a difference. */
-function config(): object {
+function config(binds: number): object {
   return {
     ociVersion: '1.0.2',
     process: processOf(['busybox', 'cat']),
     root: { path: 'rootfs', readonly: true },
     hostname: 'rehearsal',
     mounts: [
+      ...Array.from({ length: binds }, () => bind),
       { destination: '/proc', type: 'proc', source: 'proc' },
       { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755'] },
       {

@@ -4,6 +4,7 @@ import { CliError, UsageError } from '../errors.ts';
 import { Interrupts } from '../interrupts.ts';
 import { count } from '../numbers.ts';
 import { print } from '../output.ts';
+import { shareTag } from '../sandbox.ts';
 import { poolFolder } from '../settings.ts';
 
 const mebibyte = 1024 * 1024;
@@ -52,7 +53,8 @@ export default command({
       {
         directory: poolFolder(settings.runDirectory),
         size: wanted,
-        prepare: ({ linkPath }, signal) => rehearseVm(linkPath, { signal }),
+        shares: [shareTag],
+        prepare: ({ linkPath }, options) => rehearseVm(linkPath, options),
         onChange,
       },
       { signal },

@@ -17,12 +17,19 @@ export interface PoolOptions {
   readonly directory: string;
   /** How many VMs wait. */
   readonly size: number;
-  /** Starts one in the folder given, without shares. */
+  /** Starts one in the folder given. */
   readonly start: (directory: string, signal: AbortSignal) => Promise<Vm>;
+  /** Tags of the shares that it has, empty as yet: it is for whoever wants the same. */
+  readonly shares?: readonly string[];
   /** What is done with each before it can be had, within a minute: `rehearseVm` of @coracle/client. */
-  readonly prepare?: ((vm: Vm, signal: AbortSignal) => Promise<void>) | undefined;
+  readonly prepare?: ((vm: Vm, options: PrepareOptions) => Promise<void>) | undefined;
   /** Told what changes. */
   readonly onChange?: ((state: PoolState) => void) | undefined;
+}
+
+export interface PrepareOptions {
+  readonly shares: readonly string[];
+  readonly signal: AbortSignal;
 }
 
 export interface PoolState {
@@ -118,14 +125,15 @@ export class VmPool implements AsyncDisposable {
   }
 
   async #add(): Promise<void> {
-    const { directory, start, prepare } = this.#options;
+    const { directory, start, prepare, shares = [] } = this.#options;
     const closing = this.#closing.signal;
     const name = randomBytes(4).toString('hex');
     const unready = unreadyFolder(directory, name);
     mkdirSync(unready, { mode: 0o700 });
     try {
       const vm = await start(unready, closing);
-      await prepare?.(vm, AbortSignal.any([closing, AbortSignal.timeout(PREPARE_TIMEOUT_MS)]));
+      const signal = AbortSignal.any([closing, AbortSignal.timeout(PREPARE_TIMEOUT_MS)]);
+      await prepare?.(vm, { shares, signal });
       renameSync(unready, join(directory, name));
       void vm.waitExit({ signal: closing }).then(
         // Where it died it makes room for another; one that was taken is no more here.
