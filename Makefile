@@ -34,11 +34,12 @@ shell: image ## an interactive shell in a container in a VM
 	@tsx scripts/shell.ts
 
 check: setup ## types, lint, unit tests: under a minute
-	@echo "check: types" && tsc -p .
+	@echo "check: types" && tsc -p . && tsc -p packages/tap/page
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
-test: kernel image ## all tiers: unit, local, vm (make clients runs the last one)
+test: kernel image ## all tiers: unit, local, tap, vm (make clients runs the last one)
+	@scripts/setup tap
 	@tsx scripts/test.ts
 
 clients: kernel image ## Docker, containerd and Podman on Coracle and on runc; not part of `make test` yet
