@@ -55,6 +55,7 @@ faults: image ## kill, stop and cut everything under 16 processes in a VM; FAULT
 	@tsx test/faults/main.ts $(FAULTS)
 
 bench: image ## benchmarks, each beside its baseline from the same run
+	@scripts/setup tap
 	@tsx bench/main.ts
 
 soak: image ## MINUTES=5 of random churn and faults; nothing may be lost or left
