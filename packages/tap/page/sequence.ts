@@ -83,6 +83,8 @@ interface Columns {
   has(id: string): boolean;
   x(id: string): number;
   label(id: string): string;
+  /** Wider than its place. */
+  readonly scrolls: boolean;
 }
 
 function diagram(
@@ -109,6 +111,7 @@ function diagram(
     has: (id) => placed.has(id),
     x: (id) => TIMES + column / 2 + (placed.get(id)?.column ?? 0) * column,
     label: (id) => placed.get(id)?.lane.label ?? id,
+    scrolls: TIMES + columns * column > roomPixels,
   };
   const rowY = (row: number): number => rows[row]?.y ?? HEAD;
   return s(
@@ -215,9 +218,9 @@ function arrow(
   const marker = bad ? 'bad' : (stream ?? 'plain');
   // A process that an answer makes stands in that answer's row, at the other side of the agent.
   const made = makes !== undefined && columns.has(makes);
-  // Of a long arrow the left end is what can be seen without scrolling; the other end is named there.
+  // Where there is no room for all columns, the left end of an arrow is what can be seen; the other end is named there.
   const process = [from, to].find((id) => id.startsWith('process'));
-  const far = process !== undefined && Math.abs(x2 - x1) > 3 * LEAST_COLUMN;
+  const far = process !== undefined && columns.scrolls;
   const place = far
     ? { x: Math.min(x1, x2) + 16, 'text-anchor': 'start' }
     : { x: (x1 + x2) / 2, 'text-anchor': 'middle' };

@@ -7,7 +7,7 @@ import { HEIGHT, highest, levels, path, plot, rates, WIDTH } from './plot.ts';
 import type { Search } from './search.ts';
 import { axis, type View } from './view.ts';
 
-const AT_FIRST = 12;
+const AT_FIRST = 6;
 
 export function streams(sandbox: SandboxData, view: View, search: Search): HTMLElement | undefined {
   const { streams: all, streamsLeftOut } = sandbox;

@@ -16,7 +16,9 @@ export function timeline(sandbox: SandboxData, view: View, search: Search): HTML
   const { processes, streams, processesLeftOut } = sandbox;
   const byProcess = Map.groupBy(streams, ({ process }) => process);
   const more = new More(processes, AT_FIRST, 'processes', (process) => {
-    const own = (byProcess.get(process.number) ?? []).filter(({ kind }) => kind !== 'control');
+    const own = (byProcess.get(process.number) ?? [])
+      .filter(({ kind }) => kind !== 'control')
+      .sort((a, b) => a.id - b.id);
     return row(process, own, view);
   });
   search.part(
