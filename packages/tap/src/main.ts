@@ -4,6 +4,7 @@ import type { Command } from './commands/command.ts';
 import { decode } from './commands/decode.ts';
 import { diagnose } from './commands/diagnose.ts';
 import { follow } from './commands/follow.ts';
+import { live } from './commands/live.ts';
 import { record } from './commands/record.ts';
 import { show } from './commands/show.ts';
 import { stats } from './commands/stats.ts';
@@ -11,7 +12,7 @@ import { TapError } from './errors.ts';
 import { printable, table } from './words/text.ts';
 
 const commands = new Map<string, Command>(
-  Object.entries({ record, show, stats, follow, diagnose, cast, decode }),
+  Object.entries({ live, record, show, stats, follow, diagnose, cast, decode }),
 );
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-tap ${command.usage}`).join('\n       ')}
