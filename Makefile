@@ -38,11 +38,10 @@ check: setup ## types, lint, unit tests: under a minute
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
-test: kernel image ## all tiers: unit, local, vm (make clients runs the last one)
+test: kernel image ## all tiers: unit, local, vm, clients
 	@tsx scripts/test.ts
 
-clients: kernel image ## Docker, containerd and Podman on Coracle and on runc; not part of `make test` yet
-	@scripts/setup clients
+clients: kernel image ## the last tier alone: Docker, containerd and Podman on Coracle and on runc
 	@bin/coracle template build
 	@vitest run --project clients
 

@@ -27,6 +27,7 @@ const tiers: Record<string, () => Promise<Outcome>> = {
   unit: () => vitest('unit'),
   local: () => vitest('local'),
   vm: () => onTemplates(() => vitest('vm')),
+  clients: () => onTemplates(() => vitest('clients')),
 };
 
 async function main(): Promise<void> {
