@@ -7,8 +7,9 @@ import { rmSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import net from 'node:net';
 import { Capture, type CaptureContent, captureContents } from '@coracle/wire';
-import { answerMetrics, refuse } from './http.ts';
+import { answerJson, answerMetrics, refuse } from './http.ts';
 import { MAX_CAPTURE_QUEUE_BYTES, MAX_CAPTURES } from './limits.ts';
+import type { LinkState } from './link-state.ts';
 import type { MetricsSource } from './metrics.ts';
 import type { Tapping } from './taps.ts';
 
@@ -23,6 +24,8 @@ export interface DebugSource {
   startCapture(tapping: Tapping): void;
   stopCapture(tapping: Tapping): void;
   readonly metrics: MetricsSource;
+  /** What stands between whom: of this sandbox, or of all. */
+  links(sandbox: string | undefined): LinkState[];
   /** Whether this process may ask; the reason when it may not. */
   refusal(socket: net.Socket): string | undefined;
 }
@@ -85,7 +88,9 @@ export class DebugSocket {
     if (request.method !== 'GET') refuse(response, 405, 'only GET is understood here');
     else if (url.pathname === '/capture') this.#capture(url.searchParams, response);
     else if (url.pathname === '/metrics') void answerMetrics(this.#source.metrics, response);
-    else refuse(response, 404, `there is no ${url.pathname}; there are /capture and /metrics`);
+    else if (url.pathname === '/links')
+      answerJson(response, this.#source.links(url.searchParams.get('sandbox') ?? undefined));
+    else refuse(response, 404, `there is no ${url.pathname}; there are /capture, /metrics and /links`);
   }
 
   #capture(query: URLSearchParams, response: ServerResponse): void {

@@ -7,6 +7,11 @@ export function refuse(response: ServerResponse, status: number, message: string
   response.end(`${message}\n`);
 }
 
+export function answerJson(response: ServerResponse, value: unknown): void {
+  response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+  response.end(`${JSON.stringify(value)}\n`);
+}
+
 export async function answerMetrics(source: MetricsSource, response: ServerResponse): Promise<void> {
   const { type, text } = await metricsText(source);
   response.writeHead(200, { 'Content-Type': type, 'Cache-Control': 'no-store' });

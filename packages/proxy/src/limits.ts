@@ -34,6 +34,9 @@ export const CAPTURE_LOOK_MS = 1000;
 /** Processes of one link whose streams are watched for /metrics; the oldest make room. */
 export const MAX_WATCHED_PROCESSES = 4096;
 
+/** Headers of a link's last frames, kept for who looks when something hangs: 9 KiB. */
+export const RECENT_FRAMES = 128;
+
 /** Connections of clients: one per process at most, so several thousand containers on a host. */
 const MAX_CLIENTS = 4096;
 /** Descriptors for links, for the proxy's own files, and for clients that are being turned away. */

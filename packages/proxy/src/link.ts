@@ -32,6 +32,7 @@ import { DataQueue } from './data-queue.ts';
 import type { DialledTransport } from './dial.ts';
 import { ASK_AGAIN_AT_FIRST_MS, ASK_AGAIN_AT_LAST_MS, MAX_SANDBOX_QUEUE_BYTES } from './limits.ts';
 import type { LinkClient } from './link-client.ts';
+import { RecentFrames } from './recent-frames.ts';
 import { RequestRoutes, type RoutedRequest } from './request-routes.ts';
 import { StreamWatch } from './stream-watch.ts';
 import type { LinkTap } from './taps.ts';
@@ -53,8 +54,9 @@ export class Link {
   readonly #attachments = new Attachments();
   readonly #requests: RequestRoutes;
   readonly #counters: Counters;
-  /** For /metrics. */
+  /** For /metrics and /links. */
   readonly watch: StreamWatch;
+  readonly recent = new RecentFrames();
   /** The proxy's own frames. CANCEL for those who have gone is behind a part of theirs that is about to be sent. */
   readonly #own = new DataQueue('control', () => undefined);
 
@@ -206,7 +208,7 @@ export class Link {
   }
 
   request(client: LinkClient, frame: Frame): void {
-    this.#counters.toAgent.take(frame);
+    this.#toAgent(client, frame);
     // Before its id becomes the link's.
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     const route = this.#requests.part(client, frame);
@@ -214,7 +216,7 @@ export class Link {
   }
 
   cancel(client: LinkClient, frame: Frame): void {
-    this.#counters.toAgent.take(frame);
+    this.#toAgent(client, frame);
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     const route = this.#requests.cancel(client, frame.id);
     if (route) this.#cancelBehind(client, route);
@@ -226,7 +228,7 @@ export class Link {
   }
 
   attach(client: LinkClient, frame: Frame): void {
-    this.#counters.toAgent.take(frame);
+    this.#toAgent(client, frame);
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     if (splitStreamId(frame.id).kind !== StreamKind.control)
       throw violation(`ATTACH to stream ${frame.id}, which is no process id`);
@@ -245,6 +247,11 @@ export class Link {
     if (this.#allows(client, frame)) this.#push(client.control, frame.encoded);
   }
 
+  #toAgent(client: LinkClient, frame: Frame): void {
+    this.#counters.toAgent.take(frame);
+    this.recent.add(Direction.toAgent, client.number, frame, frame.id);
+  }
+
   #push(queue: DataQueue, frame: Buffer): void {
     queue.push(frame);
     this.#connection?.schedule(queue);
@@ -253,7 +260,7 @@ export class Link {
   #allows(client: LinkClient, frame: Frame): boolean {
     const allowed = this.#attachments.allows(client, splitStreamId(frame.id).process * 4, frame.generation);
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded, allowed ? 0 : RecordFlag.UNOWNED);
-    this.#counters.toAgent.take(frame);
+    this.#toAgent(client, frame);
     if (allowed) this.watch.take(frame);
     return allowed;
   }
@@ -262,6 +269,7 @@ export class Link {
     this.#counters.toClient.take(frame);
     if (frame.type === FrameType.RESPONSE) {
       const route = this.#requests.answerPart(frame);
+      this.recent.add(Direction.toClient, route?.client?.number ?? 0, frame, route?.clientId ?? frame.id);
       if (route?.client === undefined) {
         this.tap?.frame(Direction.toClient, 0, frame.encoded, RecordFlag.UNOWNED);
         return;
@@ -282,6 +290,7 @@ export class Link {
       const flags = client === undefined ? RecordFlag.UNOWNED : 0;
       this.tap.frame(Direction.toClient, client?.number ?? 0, frame.encoded, flags);
     }
+    this.recent.add(Direction.toClient, client?.number ?? 0, frame, frame.id);
     if (client === undefined) return;
     this.watch.take(frame);
     client.forward(frame, frame.type === FrameType.DATA);

@@ -2,7 +2,7 @@
  * The proxy: a switch between clients on a unix socket and the agents of sandboxes (docs/protocol.md). As a
  * class it lives inside another program; `main.ts` makes a daemon of it.
  */
-import { mkdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -15,8 +15,10 @@ import { DebugSocket, debugSocketPath } from './debug-socket.ts';
 import { DialError, dialLink } from './dial.ts';
 import { CAPTURE_LOOK_MS, MAX_TURNED_AWAY, maxClients } from './limits.ts';
 import { Link } from './link.ts';
+import { linkState } from './link-state.ts';
 import type { Gauges, MetricsSource, Waiting } from './metrics.ts';
 import { type MetricsAddress, MetricsPort } from './metrics-port.ts';
+import { programOf } from './program-of.ts';
 import { type LinkTap, type Tapping, Taps } from './taps.ts';
 
 /** As in BIND: docs/protocol.md, section 2. */
@@ -69,6 +71,10 @@ export class ProxyServer {
   #metricsPort: MetricsPort | undefined;
   readonly #debug = new DebugSocket({
     metrics: this.#metrics,
+    links: (sandbox) =>
+      [...this.#links.values()]
+        .filter(({ sandboxId }) => sandbox === undefined || sandbox === sandboxId)
+        .map((link) => linkState(link, [...this.#bound])),
     captures: () => this.#taps.size,
     startCapture: (tapping) => this.startCapture(tapping),
     stopCapture: (tapping) => this.stopCapture(tapping),
@@ -359,16 +365,6 @@ function reasonForClients(sandboxId: string, reason: RpcError): RpcError {
 /** Says in a capture who a client is. */
 function tellOf(client: ClientConnection, tap: LinkTap): void {
   tap.event('client_bound', client.number, { value: client.pid, text: programOf(client.pid) });
-}
-
-/** Its file's name; not its arguments, which are user data. It may have ended. */
-function programOf(pid: number): string {
-  if (pid === 0) return '';
-  try {
-    return path.basename(readlinkSync(`/proc/${pid}/exe`));
-  } catch {
-    return '';
-  }
 }
 
 /** The socket's mode keeps others out already; the peer's uid is checked as well, since modes get changed. */

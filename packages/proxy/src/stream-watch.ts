@@ -11,10 +11,23 @@ interface Watched {
   /** The end of what was ever sent, and of what may be. */
   highest: number;
   limit: number;
+  /** As far as its receiver has said. */
+  delivered: number;
   /** Since when nothing more may be sent; undefined while something may. */
   stalledMs: number | undefined;
   /** One byte at a time is followed until it is delivered. */
   followed: { readonly end: number; readonly ms: number } | undefined;
+}
+
+/** Of one stream; numbers as in its frames. */
+export interface StreamState {
+  readonly id: number;
+  readonly sent: number;
+  readonly delivered: number;
+  /** Undefined where it was not seen. */
+  readonly limit: number | undefined;
+  /** Nothing more may be sent, for so long. */
+  readonly stalledForMs: number | undefined;
 }
 
 /** Control, stdin, stdout, stderr. */
@@ -81,6 +94,25 @@ export class StreamWatch {
     return { streams, seconds: ms / 1000 };
   }
 
+  /** Streams on which something has crossed. */
+  describe(): StreamState[] {
+    const now = performance.now();
+    return [...this.#processes].flatMap(([processId, streams]) =>
+      streams.flatMap(({ highest, delivered, limit, stalledMs }, kind): StreamState[] => {
+        if (highest === 0) return [];
+        return [
+          {
+            id: processId + kind,
+            sent: highest,
+            delivered,
+            limit: Number.isFinite(limit) ? limit : undefined,
+            stalledForMs: stalledMs === undefined ? undefined : Math.round(now - stalledMs),
+          },
+        ];
+      }),
+    );
+  }
+
   #stream(id: number): Watched {
     const processId = id - (id % 4);
     let streams = this.#processes.get(processId);
@@ -102,7 +134,14 @@ export class StreamWatch {
 }
 
 function watched(traffic: Traffic): Watched {
-  return { traffic, highest: 0, limit: Number.POSITIVE_INFINITY, stalledMs: undefined, followed: undefined };
+  return {
+    traffic,
+    highest: 0,
+    delivered: 0,
+    limit: Number.POSITIVE_INFINITY,
+    stalledMs: undefined,
+    followed: undefined,
+  };
 }
 
 /** Any number: whether it may be one is for the receiver to judge. */
@@ -137,6 +176,7 @@ function window(stream: Watched, delivered: number, limit: number): void {
     stream.traffic.delivery.add((performance.now() - followed.ms) / 1000);
     stream.followed = undefined;
   }
+  stream.delivered = delivered;
   stream.limit = limit;
   if (limit > stream.highest) endStall(stream);
 }
