@@ -32,7 +32,7 @@ export interface StdioRequest {
 
 const SIGKILL = 9;
 /** Where the containers' cgroups are. */
-const CGROUPS = '/sys/fs/cgroup/coracle';
+export const CGROUPS = '/sys/fs/cgroup/coracle';
 
 export class Container {
   readonly id: string;
@@ -245,13 +245,8 @@ export class Container {
     }
   }
 
-  /** Kills what runs in it. Nothing else is undone: the VM goes away next. */
+  /** Kills its processes and waits for their ends. What crun has made of it stays, for a VM that ends with it. */
   async end(): Promise<void> {
-    this.#removing ??= this.#killAndWait();
-    await this.#removing;
-  }
-
-  async #killAndWait(): Promise<void> {
     // An exec under way becomes a process that the kill reaches, or fails.
     this.#killAll();
     await Promise.allSettled(this.#starting.values());
@@ -260,7 +255,7 @@ export class Container {
   }
 
   async #remove(): Promise<void> {
-    await this.#killAndWait();
+    await this.end();
     await this.#context.crun.run(['delete', '--force', this.id], `remove container "${this.id}"`);
     for (const process of this.#all()) this.#context.processes.remove(process);
     rmSync(this.#folder, { recursive: true, force: true });

@@ -9,6 +9,7 @@ import { checkId, invalid } from './check.ts';
 import { Container, type ContainerContext } from './container.ts';
 import { type GuestConfig, guestConfig } from './guest-config.ts';
 import { log, reasonOf } from './log.ts';
+import { NameServer } from './names/name-server.ts';
 import { Network } from './network/network.ts';
 import { lookForDevices } from './network/wait-for-links.ts';
 import { type PmemDevice, readPmemDevice, restorePmemDevice } from './pmem-device.ts';
@@ -19,6 +20,7 @@ export class Sandbox {
   readonly #context: ContainerContext;
   readonly #shares: Shares;
   readonly #network = new Network();
+  readonly #names: NameServer;
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
   #rehearsal = false;
@@ -28,6 +30,7 @@ export class Sandbox {
   constructor(context: ContainerContext) {
     this.#context = context;
     this.#shares = new Shares(context.stateFolder, context.local);
+    this.#names = new NameServer(context.processes);
   }
 
   get id(): string {
@@ -70,6 +73,13 @@ export class Sandbox {
     await this.#network.update(request);
   }
 
+  /** @throws RpcError */
+  async forwardNames(address: string): Promise<Process> {
+    if (this.#context.local)
+      throw new RpcError('failed_precondition', "without a VM names are found as the host's are");
+    return await this.#names.forward(address);
+  }
+
   /** Nothing without a VM: the clock is the host's own then. */
   setClock(hostTimeNs: bigint): void {
     if (hostTimeNs <= 0n) throw invalid('host_time_ns', 'must be after 1970');
@@ -107,18 +117,18 @@ export class Sandbox {
   }
 
   /**
-   * Ends everything. What can't be ended is logged: the VM goes away next.
+   * Ends every process and writes out what they have written. In a VM nothing more: it goes away next, and to let
+   * crun take each container apart takes a tenth of a second. What fails is logged.
    * @returns false after a rehearsal: then it does not, and a sandbox can be created
    * @throws Error after a rehearsal when something is left
    */
   async destroy(): Promise<boolean> {
     this.#ending = true;
-    const goesAway = !this.#context.local && !this.#rehearsal;
-    const results = await Promise.allSettled(
-      [...this.#containers].map(([id, container]) =>
-        goesAway ? container.end() : this.removeContainer(id, true),
-      ),
+    const goesOn = this.#context.local || this.#rehearsal;
+    const ending = [...this.#containers].map(([id, container]) =>
+      goesOn ? this.removeContainer(id, true) : container.end(),
     );
+    const results = await Promise.allSettled(ending);
     for (const result of results) {
       if (result.status === 'fulfilled') continue;
       if (this.#rehearsal) throw result.reason;
