@@ -32,6 +32,8 @@ export interface FaultLine {
 export interface FaultReport {
   readonly driver: DriverName;
   readonly seed: number;
+  /** What the VM was started from; undefined when it booted. */
+  readonly template: string | undefined;
   readonly seconds: number;
   readonly kills: number;
   readonly lines: readonly FaultLine[];
@@ -115,6 +117,7 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultReport> 
   return {
     driver,
     seed,
+    template: world.template,
     seconds: (performance.now() - begun) / 1000,
     kills: plan.slice(0, lines.length).reduce((sum, { kills }) => sum + kills, 0),
     lines,

@@ -14,6 +14,8 @@ export function faultSuite(options: Omit<FaultRunOptions, 'seed'>, timeoutMs: nu
     const table = [...story, closingTable(report)].join('\n');
     console.log(table);
     expect(report.wrong, table).toEqual([]);
+    // The VM, too, is one that was saved and goes on.
+    if (options.driver === 'qemu') expect(report.template).toMatch(/^[0-9a-f]{32}$/);
     expect(report.kills).toBeGreaterThanOrEqual(options.kills);
     const loss = report.processes.map(({ lostBytes, doubledBytes }) => lostBytes + doubledBytes);
     expect(loss).toEqual(report.processes.map(() => 0));

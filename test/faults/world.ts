@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Coracle, ensureProxy, type Sandbox } from '@coracle/client';
 import { close, connectUnix, peerCredentials, shutdownSocket, takeDescriptor } from '@coracle/sys';
-import { Qmp } from '@coracle/vm';
+import { Qmp, readRecord } from '@coracle/vm';
 import { checkout, type DriverName, guestEnv, Place, until } from '../contract/place.ts';
 import { containerConfig } from '../support/config.ts';
 import { type CarrierKind, makeCarrier } from './carriers.ts';
@@ -31,11 +31,14 @@ export class World implements AsyncDisposable {
   readonly place: Place;
   readonly containerId: string;
   readonly movers: Mover[] = [];
+  /** The key of the template that the VM was started from. */
+  readonly template: string | undefined;
   readonly #sandbox: Sandbox;
 
   private constructor(place: Place, containerId: string, sandbox: Sandbox) {
     this.place = place;
     this.containerId = containerId;
+    this.template = readRecord(place.files(containerId).sandboxDirectory)?.template;
     this.#sandbox = sandbox;
   }
 
