@@ -4,7 +4,10 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
+  chmodSync,
   closeSync,
+  constants,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -12,8 +15,10 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  realpathSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -368,6 +373,18 @@ describe('a maker', () => {
     );
     await vm.stop({ force: true });
     expect([vm.template, missing]).toEqual([undefined, 1]);
+  });
+
+  test('has made nothing for a QEMU that was upgraded since: the VM boots', async () => {
+    // The same program, but another file. It finds its modules and firmware from where it lies.
+    mkdirSync(join(folder, 'usr/bin'), { recursive: true });
+    for (const name of ['lib', 'share']) symlinkSync(join('/usr', name), join(folder, 'usr', name));
+    const qemu = join(folder, 'usr/bin/qemu-system-x86_64');
+    copyFileSync(realpathSync('/usr/bin/qemu-system-x86_64'), qemu, constants.COPYFILE_FICLONE);
+    chmodSync(qemu, 0o755);
+    const one = await start(createQemuDriver({ accel: 'tcg', cacheDirectory: made, qemu }));
+    expect([one.vm.template, one.missing, one.warnings]).toEqual([undefined, true, []]);
+    expect(await run(one, 'echo it runs')).toBe('it runs\n');
   });
 });
 
