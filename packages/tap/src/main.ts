@@ -6,13 +6,14 @@ import { diagnose } from './commands/diagnose.ts';
 import { follow } from './commands/follow.ts';
 import { live } from './commands/live.ts';
 import { record } from './commands/record.ts';
+import { replay } from './commands/replay.ts';
 import { show } from './commands/show.ts';
 import { stats } from './commands/stats.ts';
 import { TapError } from './errors.ts';
 import { printable, table } from './words/text.ts';
 
 const commands = new Map<string, Command>(
-  Object.entries({ live, record, show, stats, follow, diagnose, cast, decode }),
+  Object.entries({ live, record, show, stats, follow, diagnose, cast, decode, replay }),
 );
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-tap ${command.usage}`).join('\n       ')}

@@ -1,6 +1,7 @@
 /** Reads a capture and says what stands still in it, and why. */
 import { frameTypeName } from '@coracle/wire';
 import { Flows } from '../model/flows.ts';
+import type { ControlMessage } from '../model/messages.ts';
 import { describeProcess, describeStreamId, isOfProcess, isOfStream, processNumber } from '../model/names.ts';
 import type { SandboxFlow } from '../model/sandbox-flow.ts';
 import type { CaptureReader, ReaderEvents } from '../read/capture-reader.ts';
@@ -21,7 +22,10 @@ export interface DiagnoseOptions {
   readonly stallNs?: number;
   readonly signal?: AbortSignal;
   /** What else is to be told of the file. */
-  readonly events?: Pick<ReaderEvents, 'damage' | 'counters'>;
+  readonly events?: Pick<ReaderEvents, 'damage' | 'counters'> & {
+    /** After its sandbox's flow has taken it. */
+    record?(record: RecordView, flow: SandboxFlow, message: ControlMessage | undefined): void;
+  };
 }
 
 export interface Diagnosis {
@@ -40,7 +44,10 @@ export async function diagnose(path: string, options: DiagnoseOptions = {}): Pro
   const reader = await readCapture(
     path,
     {
-      record: (record) => void flows.take(record),
+      record: (record) => {
+        const message = flows.take(record);
+        events?.record?.(record, flows.of(record.sandbox), message);
+      },
       counters: (counters) => {
         flows.counters(counters);
         events?.counters?.(counters);
