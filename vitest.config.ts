@@ -14,6 +14,9 @@ export default defineConfig({
         },
       },
       {
+        test: { name: 'tap', include: ['test/tap/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
+      },
+      {
         test: {
           name: 'vm',
           include: ['test/vm/**/*.test.ts'],
@@ -27,8 +30,8 @@ export default defineConfig({
           name: 'clients',
           include: ['test/clients/**/*.test.ts'],
           globalSetup: ['test/clients/setup.ts'],
-          testTimeout: 240_000,
-          hookTimeout: 240_000,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
           fileParallelism: false,
         },
       },

@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { chmod, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { TestReport } from './test-reporter.ts';
 
 interface Outcome {
   readonly passed: number;
@@ -16,7 +17,8 @@ interface Outcome {
 }
 
 const tiers: Record<string, () => Promise<Outcome>> = {
-  types: () => command('tsc', ['-p', '.']),
+  types: async () =>
+    both(await command('tsc', ['-p', '.']), await command('tsc', ['-p', 'packages/tap/page'])),
   lint: () => command('biome', ['check', '--error-on-warnings', '.']),
   proto: () => command('buf', ['lint']),
   generated: () => command('scripts/check-generated', []),
@@ -25,7 +27,9 @@ const tiers: Record<string, () => Promise<Outcome>> = {
   fuzz: () => fuzz(),
   unit: () => vitest('unit'),
   local: () => vitest('local'),
+  tap: () => vitest('tap'),
   vm: () => onTemplates(() => vitest('vm')),
+  clients: () => onTemplates(() => vitest('clients')),
 };
 
 async function main(): Promise<void> {
@@ -47,7 +51,8 @@ async function main(): Promise<void> {
   for (const { name, seconds, outcome } of rows) {
     const result = `${String(outcome.passed).padStart(5)} passed ${String(outcome.failed).padStart(4)} failed`;
     console.log(`${name.padEnd(12)}${result}${seconds.toFixed(1).padStart(8)} s`);
-    for (const failure of outcome.failures) console.log(`    failed: ${failure}`);
+    for (const failure of outcome.failures)
+      console.log(`    failed: ${failure.trimEnd().replaceAll('\n', '\n        ')}`);
   }
   const passed = rows.reduce((sum, row) => sum + row.outcome.passed, 0);
   const failed = rows.reduce((sum, row) => sum + row.outcome.failed, 0);
@@ -63,21 +68,19 @@ function run(file: string, args: readonly string[]): Promise<number> {
   });
 }
 
+function both(one: Outcome, other: Outcome): Outcome {
+  return {
+    passed: one.passed + other.passed,
+    failed: one.failed + other.failed,
+    failures: [...one.failures, ...other.failures],
+  };
+}
+
 /** One command is one test. */
 async function command(file: string, args: readonly string[]): Promise<Outcome> {
   const code = await run(file, args);
   if (code === 0) return { passed: 1, failed: 0, failures: [] };
   return { passed: 0, failed: 1, failures: [`${file} ${args.join(' ')} ended with ${code}`] };
-}
-
-interface VitestReport {
-  readonly numPassedTests: number;
-  readonly numTotalTests: number;
-  readonly testResults: readonly {
-    readonly name: string;
-    readonly status: string;
-    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
-  }[];
 }
 
 /** The shim's tests with the shim that has the sanitizers in it. What one finds fails, whoever reads its stderr. */
@@ -127,26 +130,13 @@ async function vitest(project: string, files: readonly string[] = []): Promise<O
   const folder = await mkdtemp(path.join(tmpdir(), 'coracle-report-'));
   try {
     const file = path.join(folder, 'report.json');
-    const code = await run('vitest', [
-      'run',
-      '--project',
-      project,
-      '--reporter=default',
-      '--reporter=json',
-      `--outputFile.json=${file}`,
-      ...files,
-    ]);
-    const report = JSON.parse(await readFile(file, 'utf8')) as VitestReport;
-    const failures = report.testResults.flatMap((result) => {
-      const bad = result.assertionResults.filter((test) => test.status !== 'passed');
-      const where = path.relative(process.cwd(), result.name);
-      if (bad.length > 0) return bad.map((test) => `${where}: ${test.fullName} (${test.status})`);
-      return result.status === 'passed' ? [] : [`${where} could not run`];
-    });
-    // An error outside of any test fails the run too.
+    process.env.CORACLE_TEST_REPORT = file;
+    const reporters = ['--reporter=default', '--reporter=./scripts/test-reporter.ts'];
+    const code = await run('vitest', ['run', '--project', project, ...reporters, ...files]);
+    const { passed, failures } = JSON.parse(await readFile(file, 'utf8')) as TestReport;
     if (code !== 0 && failures.length === 0) failures.push(`vitest --project ${project} ended with ${code}`);
-    if (report.numTotalTests === 0) failures.push(`vitest --project ${project} found no test`);
-    return { passed: report.numPassedTests, failed: failures.length, failures };
+    if (passed + failures.length === 0) failures.push(`vitest --project ${project} found no test`);
+    return { passed, failed: failures.length, failures };
   } catch (error) {
     return {
       passed: 0,

@@ -32,7 +32,7 @@ export interface StdioRequest {
 
 const SIGKILL = 9;
 /** Where the containers' cgroups are. */
-const CGROUPS = '/sys/fs/cgroup/coracle';
+export const CGROUPS = '/sys/fs/cgroup/coracle';
 
 export class Container {
   readonly id: string;
@@ -245,12 +245,17 @@ export class Container {
     }
   }
 
-  async #remove(): Promise<void> {
+  /** Kills its processes and waits for their ends. What crun has made of it stays, for a VM that ends with it. */
+  async end(): Promise<void> {
     // An exec under way becomes a process that the kill reaches, or fails.
     this.#killAll();
     await Promise.allSettled(this.#starting.values());
     this.#killAll();
     await Promise.all(this.#all().map((process) => process.exited));
+  }
+
+  async #remove(): Promise<void> {
+    await this.end();
     await this.#context.crun.run(['delete', '--force', this.id], `remove container "${this.id}"`);
     for (const process of this.#all()) this.#context.processes.remove(process);
     rmSync(this.#folder, { recursive: true, force: true });

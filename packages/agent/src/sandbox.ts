@@ -9,6 +9,7 @@ import { checkId, invalid } from './check.ts';
 import { Container, type ContainerContext } from './container.ts';
 import { type GuestConfig, guestConfig } from './guest-config.ts';
 import { log, reasonOf } from './log.ts';
+import { NameServer } from './names/name-server.ts';
 import { Network } from './network/network.ts';
 import { lookForDevices } from './network/wait-for-links.ts';
 import { type PmemDevice, readPmemDevice, restorePmemDevice } from './pmem-device.ts';
@@ -19,6 +20,7 @@ export class Sandbox {
   readonly #context: ContainerContext;
   readonly #shares: Shares;
   readonly #network = new Network();
+  readonly #names: NameServer;
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
   #ending = false;
@@ -27,6 +29,7 @@ export class Sandbox {
   constructor(context: ContainerContext) {
     this.#context = context;
     this.#shares = new Shares(context.stateFolder, context.local);
+    this.#names = new NameServer(context.processes);
   }
 
   get id(): string {
@@ -73,6 +76,13 @@ export class Sandbox {
     await this.#network.update(request);
   }
 
+  /** @throws RpcError */
+  async forwardNames(address: string): Promise<Process> {
+    if (this.#context.local)
+      throw new RpcError('failed_precondition', "without a VM names are found as the host's are");
+    return await this.#names.forward(address);
+  }
+
   /** Nothing without a VM: the clock is the host's own then. */
   setClock(hostTimeNs: bigint): void {
     if (hostTimeNs <= 0n) throw invalid('host_time_ns', 'must be after 1970');
@@ -109,14 +119,19 @@ export class Sandbox {
     this.#containers.delete(id);
   }
 
-  /** Removes everything. What can't be removed is logged: the VM goes away next. */
+  /**
+   * Ends every process and writes out what they have written. In a VM nothing more: it goes away next, and to let
+   * crun take each container apart takes a tenth of a second. What fails is logged.
+   */
   async destroy(): Promise<void> {
     this.#ending = true;
-    const ids = [...this.#containers.keys()];
-    const results = await Promise.allSettled(ids.map((id) => this.removeContainer(id, true)));
+    const ending = [...this.#containers].map(([id, container]) =>
+      this.#context.local ? this.removeContainer(id, true) : container.end(),
+    );
+    const results = await Promise.allSettled(ending);
     for (const result of results) {
       if (result.status === 'rejected')
-        log('error', 'cannot remove a container', { reason: reasonOf(result.reason) });
+        log('error', 'cannot end a container', { reason: reasonOf(result.reason) });
     }
     this.#shares.removeAll();
     if (!this.#context.local) sync();

@@ -7,13 +7,25 @@ import { follow } from './commands/follow.ts';
 import { live } from './commands/live.ts';
 import { record } from './commands/record.ts';
 import { replay } from './commands/replay.ts';
+import { report as reportPage } from './commands/report.ts';
 import { show } from './commands/show.ts';
 import { stats } from './commands/stats.ts';
 import { TapError } from './errors.ts';
 import { printable, table } from './words/text.ts';
 
 const commands = new Map<string, Command>(
-  Object.entries({ live, record, show, stats, follow, diagnose, cast, decode, replay }),
+  Object.entries({
+    live,
+    record,
+    show,
+    stats,
+    follow,
+    diagnose,
+    report: reportPage,
+    cast,
+    decode,
+    replay,
+  }),
 );
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-tap ${command.usage}`).join('\n       ')}
