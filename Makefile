@@ -38,12 +38,12 @@ check: setup ## types, lint, unit tests: under a minute
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
-test: kernel image ## all tiers: unit, local, tap, vm (make clients runs the last one)
-	@scripts/setup tap
+test: kernel image ## all tiers: unit, local, tap, vm, clients
+	@scripts/setup tests
 	@tsx scripts/test.ts
 
-clients: kernel image ## Docker, containerd and Podman on Coracle and on runc; not part of `make test` yet
-	@scripts/setup clients
+clients: kernel image ## the last tier alone: Docker, containerd and Podman on Coracle and on runc
+	@scripts/setup tests
 	@bin/coracle template build
 	@vitest run --project clients
 
@@ -55,7 +55,7 @@ faults: image ## kill, stop and cut everything under 16 processes in a VM; FAULT
 	@tsx test/faults/main.ts $(FAULTS)
 
 bench: image ## benchmarks, each beside its baseline from the same run
-	@scripts/setup tap
+	@scripts/setup tests
 	@tsx bench/main.ts
 
 soak: image ## MINUTES=5 of random churn and faults; nothing may be lost or left

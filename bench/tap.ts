@@ -1,7 +1,7 @@
 /**
  * What a capture costs the proxy while it switches output in frames of 32 KiB, each kind of content beside the same
  * without a capture; how fast coracle-tap reads captures, of large frames and of headers alone; how long a report takes,
- * and its page in a browser (`scripts/setup tap` installs it).
+ * and its page in a browser (`scripts/setup tests` installs it).
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';

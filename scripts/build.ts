@@ -261,7 +261,7 @@ async function buildShim(): Promise<string[]> {
       throw new Error(`\n${stdout ?? ''}${stderr ?? String(failure)}`);
     },
   );
-  return ['bin/coracle-shim'];
+  return ['bin/coracle-shim', 'bin/coracle-names'];
 }
 
 async function exists(path: string): Promise<boolean> {

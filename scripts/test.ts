@@ -29,6 +29,7 @@ const tiers: Record<string, () => Promise<Outcome>> = {
   local: () => vitest('local'),
   tap: () => vitest('tap'),
   vm: () => onTemplates(() => vitest('vm')),
+  clients: () => onTemplates(() => vitest('clients')),
 };
 
 async function main(): Promise<void> {

@@ -1,7 +1,6 @@
 /** Volumes, bind mounts and what the host sees of files that a container has written; images that are built in one. */
-import { describe, inject } from 'vitest';
-import { same } from './docker.ts';
-import { writeDockerConfig } from './world.ts';
+import { describe } from 'vitest';
+import { makeDefault, same } from './docker.ts';
 
 same(
   'a bind mount: owner, mode, times and kinds on the host',
@@ -52,12 +51,9 @@ same(
 describe('the default runtime', () => {
   // What is built and run without a word about runtimes.
   same('docker build', async (side) => {
-    const { dockerPid, folder } = inject('world');
     // One daemon has one default: the sides take turns.
     await turn(async () => {
-      writeDockerConfig(folder, { 'default-runtime': side.runtime });
-      process.kill(dockerPid, 'SIGHUP');
-      await side.must(`eventually sh -c 'docker info -f {{.DefaultRuntime}} | grep -x $RUNTIME'`);
+      await makeDefault(side);
       side.note(
         await side.sh(`
         printf 'FROM %s\\nRUN echo made > /made && id\\nWORKDIR /w\\nCOPY f .\\nUSER 1000\\nRUN cat f; id -u\\nCMD cat /made\\n' $IMAGE > $FOLDER/Dockerfile

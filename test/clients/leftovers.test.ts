@@ -49,7 +49,7 @@ const failures = [
    until pid=$(pgrep -f "[c]oracle.js.* create.*$ID") || ! kill -0 $client; do :; done; kill -9 $pid; wait; docker rm -f $C`,
 ];
 
-test('100 random runs and kills', { timeout: 600_000 }, async () => {
+test('100 random runs and kills', { timeout: 1_800_000 }, async () => {
   let state = seed;
   const pick = (count: number) => {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;

@@ -1,10 +1,10 @@
 # Functions for the lines of shell in the client tests; `inside` (world.ts) reads this first.
 
-# eventually COMMAND…: until it succeeds, for a minute at most. Its output is not shown.
+# eventually COMMAND…: until it succeeds, for two minutes at most. Its output is not shown.
 eventually() {
-  deadline=$(($(date +%s) + 60))
+  deadline=$(($(date +%s) + 120))
   until "$@" >/dev/null 2>&1; do
-    if [ "$(date +%s)" -gt "$deadline" ]; then echo "waited a minute in vain for: $*" >&2; return 1; fi
+    if [ "$(date +%s)" -gt "$deadline" ]; then echo "waited two minutes in vain for: $*" >&2; return 1; fi
     sleep 0.1
   done
 }

@@ -9,6 +9,7 @@
  *       ▲                           bin/coracle gets CORACLE_RUN and its like: no wrapper is needed
  *       └── namespaces ◄── docker, ctr, podman, nc … (`inside`)
  */
+import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +19,7 @@ import { type Ended, type RunOptions, run } from '../support/program.ts';
 import { until } from '../support/wait.ts';
 import { Daemon } from './daemon.ts';
 import { imageName, makeImages } from './images.ts';
+import { type Abilities, findAbilities, systemPath } from './kernel.ts';
 
 export const coracle = fileURLToPath(new URL('../../bin/coracle', import.meta.url));
 const prelude = fileURLToPath(new URL('prelude.sh', import.meta.url));
@@ -42,16 +44,18 @@ export class Engines implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const folder = mkdtempSync(join(tmpdir(), 'coracle-clients-'));
     stack.defer(() => rmSync(folder, { recursive: true, force: true }));
+    startSweeper(folder);
     stack.defer(() => removeCgroups(cgroupParent(folder)));
     stack.defer(() => stopProxy(folder));
-    const env = environment(folder);
+    const abilities = await findAbilities(folder);
+    const env = environment(folder, abilities);
     const images = makeImages(folder);
 
     const containerd = stack.use(await startContainerd(folder, env));
     const dockerd = stack.use(await startDockerd(folder, env, containerd.pid));
     const world = { folder, pid: containerd.pid, dockerPid: dockerd.pid, env };
     stack.defer(() => removeContainers(world));
-    writePodmanFiles(folder, env);
+    writePodmanFiles(folder, env, abilities);
     await mustSucceed(
       world,
       `docker import -c 'ENV PATH=/bin' -c 'CMD ["sh"]' ${images.rootfs} ${imageName}`,
@@ -75,20 +79,20 @@ export class Engines implements AsyncDisposable {
 
 /**
  * Runs a line of shell in the engines' namespaces, with the functions of prelude.sh.
- * @throws Error when it takes longer than two minutes
+ * @throws Error when it takes longer than five minutes
  */
 export async function inside(world: World, line: string, options: RunOptions = {}): Promise<Ended> {
   const [file, ...args] = enter(world.pid, [
     'timeout',
     '-k',
     '5',
-    '120',
+    '300',
     'sh',
     '-c',
     `. ${prelude}\n${line}`,
   ]);
   const ended = await run(file, args, { ...options, env: { ...world.env, ...options.env } });
-  if (ended.code === 124) throw new Error(`it took two minutes: ${line}\n${ended.stderr}${ended.stdout}`);
+  if (ended.code === 124) throw new Error(`it took five minutes: ${line}\n${ended.stderr}${ended.stdout}`);
   return ended;
 }
 
@@ -106,9 +110,11 @@ async function mustSucceed(world: World, line: string): Promise<void> {
   if (code !== 0) throw new Error(`${line} ended with ${code}: ${stderr}${stdout}`);
 }
 
-function environment(folder: string): Record<string, string> {
+function environment(folder: string, { overlay, programs }: Abilities): Record<string, string> {
   return {
-    PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+    PATH: `${programs}:${systemPath}`,
+    DOCKER_DRIVER: overlay ? 'overlay2' : 'vfs',
+    CONTAINERD_SNAPSHOTTER: overlay ? 'overlayfs' : 'native',
     HOME: join(folder, 'home'),
     CORACLE_RUN: join(folder, 'run'),
     CORACLE_TEMPLATE: process.env.CORACLE_TEMPLATE ?? 'auto',
@@ -169,7 +175,6 @@ export function writeDockerConfig(folder: string, changes: Readonly<Record<strin
     hosts: [`unix://${folder}/docker.sock`],
     containerd: join(folder, 'containerd.sock'),
     'cgroup-parent': `/${cgroupParent(folder)}`,
-    'storage-driver': 'overlay2',
     'log-level': 'warn',
     runtimes: { coracle: { path: coracle } },
     ...changes,
@@ -178,7 +183,11 @@ export function writeDockerConfig(folder: string, changes: Readonly<Record<strin
 }
 
 /** Podman has no daemon; `podman` finds these files by its environment. */
-function writePodmanFiles(folder: string, env: Readonly<Record<string, string>>): void {
+function writePodmanFiles(
+  folder: string,
+  env: Readonly<Record<string, string>>,
+  { overlay }: Abilities,
+): void {
   mkdirSync(join(folder, 'home'), { recursive: true });
   writeFileSync(
     join(folder, 'containers.conf'),
@@ -197,13 +206,14 @@ log_driver = "k8s-file"
 # Podman would raise these as far as it can, and runc may not here: CAP_SYS_RESOURCE is missing.
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [network]
+network_backend = "netavark"
 network_config_dir = "${folder}/podman/networks"
 `,
   );
   writeFileSync(
     join(folder, 'storage.conf'),
     `[storage]
-driver = "overlay"
+driver = "${overlay ? 'overlay' : 'vfs'}"
 graphroot = "${folder}/podman/root"
 runroot = "${folder}/podman/run"
 `,
@@ -219,6 +229,35 @@ async function removeContainers(world: World): Promise<void> {
      for task in $(ctr task ls -q); do ctr task kill -s KILL $task; ctr task rm -f $task; done
      ctr container ls -q | xargs -r ctr container rm`,
   );
+}
+
+/** In a session of its own: an interrupt from the keyboard is not for it. */
+function startSweeper(folder: string): void {
+  const script = fileURLToPath(new URL('sweep.ts', import.meta.url));
+  const sweeper = spawn(process.execPath, [script, folder], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'inherit'],
+  });
+  sweeper.unref();
+  (sweeper.stdin as unknown as { unref(): void }).unref();
+}
+
+/** Removes all that there is of a run which could not do so itself. */
+export async function sweep(folder: string): Promise<void> {
+  const parent = cgroupParent(folder);
+  const ours = () => [
+    ...allProcesses().flatMap(({ pid }) => (belongsTo(pid, folder) ? [pid] : [])),
+    // Those of runc's containers have an environment of their own.
+    ...cgroups(parent).flatMap(
+      (path) => readFileSync(join(path, 'cgroup.procs'), 'utf8').match(/\d+/g) ?? [],
+    ),
+  ];
+  await until(() => {
+    for (const pid of ours()) killPid(Number(pid), 'SIGKILL');
+    return ours().length === 0;
+  }, 'all processes have ended');
+  await removeCgroups(parent);
+  rmSync(folder, { recursive: true, force: true });
 }
 
 /** It leaves by itself when nobody has used it for 10 s. */

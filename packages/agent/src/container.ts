@@ -32,7 +32,7 @@ export interface StdioRequest {
 
 const SIGKILL = 9;
 /** Where the containers' cgroups are. */
-const CGROUPS = '/sys/fs/cgroup/coracle';
+export const CGROUPS = '/sys/fs/cgroup/coracle';
 
 export class Container {
   readonly id: string;

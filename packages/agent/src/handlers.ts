@@ -109,6 +109,9 @@ export function agentHandlers({
       await sandbox.updateNetwork(request);
       return {};
     },
+    async forwardNames({ address }) {
+      return { process: handleOf(await sandbox.forwardNames(address)) };
+    },
     async setClock({ hostTimeNs }) {
       sandbox.setClock(hostTimeNs);
       return {};

@@ -17,3 +17,14 @@ export interface AgentLimits {
 }
 
 export const AGENT_LIMITS: AgentLimits = { maxProcesses: 2048, maxExecRecords: 4096 };
+
+/** Of the name server of the host that the agent stands in for (ForwardNames). What is too much is dropped, as networks do. */
+export const NAME_LIMITS = {
+  /** Queries that wait for their answer: as many as coracle-names asks at a time (packages/shim/names/main.c). */
+  maxQueries: 256,
+  /** A query without an answer is forgotten, a connection without a query closed. As long as coracle-names waits. */
+  answerMs: 15_000,
+  maxConnections: 64,
+  /** What waits to be read by the host. */
+  maxQueuedBytes: 256 * 1024,
+};

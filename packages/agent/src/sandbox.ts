@@ -9,6 +9,7 @@ import { checkId, invalid } from './check.ts';
 import { Container, type ContainerContext } from './container.ts';
 import { type GuestConfig, guestConfig } from './guest-config.ts';
 import { log, reasonOf } from './log.ts';
+import { NameServer } from './names/name-server.ts';
 import { Network } from './network/network.ts';
 import { lookForDevices } from './network/wait-for-links.ts';
 import { type PmemDevice, readPmemDevice, restorePmemDevice } from './pmem-device.ts';
@@ -19,6 +20,7 @@ export class Sandbox {
   readonly #context: ContainerContext;
   readonly #shares: Shares;
   readonly #network = new Network();
+  readonly #names: NameServer;
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
   #ending = false;
@@ -27,6 +29,7 @@ export class Sandbox {
   constructor(context: ContainerContext) {
     this.#context = context;
     this.#shares = new Shares(context.stateFolder, context.local);
+    this.#names = new NameServer(context.processes);
   }
 
   get id(): string {
@@ -71,6 +74,13 @@ export class Sandbox {
     if (this.#context.local)
       throw new RpcError('failed_precondition', "without a VM the network is the host's, and stays as it is");
     await this.#network.update(request);
+  }
+
+  /** @throws RpcError */
+  async forwardNames(address: string): Promise<Process> {
+    if (this.#context.local)
+      throw new RpcError('failed_precondition', "without a VM names are found as the host's are");
+    return await this.#names.forward(address);
   }
 
   /** Nothing without a VM: the clock is the host's own then. */

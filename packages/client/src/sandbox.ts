@@ -181,6 +181,18 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
+   * Has the agent listen for DNS queries at an address of the guest's loopback, port 53, and hand them to whoever attaches to
+   * the process: proto/coracle/v1/agent.proto, ForwardNames. A further call replaces the former one.
+   *
+   * @throws RpcError invalid_argument for an address that is not of the loopback; failed_precondition without a VM
+   */
+  async forwardNames(address: string, options: Abortable = {}): Promise<ProcessHandle> {
+    const { process } = await this.#session.call('forwardNames', { address }, callOptions(options));
+    if (process === undefined) throw new RpcError('internal', 'the agent gave no handle of the name server');
+    return process;
+  }
+
+  /**
    * Removes all containers and powers the VM off. For a sandbox that this program has started the VM's
    * processes and folder are gone afterwards; otherwise they are left to whoever started it. More than once is fine.
    *

@@ -77,7 +77,7 @@ const transport: Check = async ({ image: directory, transport: setting, template
 };
 
 const programs: Check = async () => {
-  const names = ['bin/coracle-proxy', 'bin/coracle-shim', 'bin/coracle-start-proxy'];
+  const names = ['bin/coracle-proxy', 'bin/coracle-shim', 'bin/coracle-names', 'bin/coracle-start-proxy'];
   const absent = names.filter((name) => !existsSync(join(installation(), name)));
   if (absent.length === 0) return ok(names.join(', '));
   return { verdict: 'missing', detail: `not built: ${absent.join(', ')}`, remedy: 'make build' };

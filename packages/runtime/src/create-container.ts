@@ -20,7 +20,7 @@ import { checkHooks, runHooks, runHooksAnyway } from './hooks.ts';
 import { checkContainerId } from './ids.ts';
 import { mountView } from './mount-view.ts';
 import { planNamespace } from './network/namespace.ts';
-import { releaseNetwork, syncCommand, syncNetwork } from './network/sync-network.ts';
+import { endNetworkProcesses, releaseNetwork, syncCommand, syncNetwork } from './network/sync-network.ts';
 import { writePidFile } from './pid-file.ts';
 import { identify } from './process-identity.ts';
 import { Progress } from './progress.ts';
@@ -141,6 +141,7 @@ export async function createContainer(
     },
     signal,
   );
+  undo.defer(() => endNetworkProcesses(store, id));
   undo.defer(() => shim.kill());
   const withShim: ContainerState = { ...creating, shim: shim.identity };
   store.write(withShim);

@@ -3,7 +3,7 @@ import { waitForExit } from '@coracle/sys';
 import { connectSandbox } from './agent.ts';
 import { runHooksAnyway } from './hooks.ts';
 import type { Log } from './log.ts';
-import { releaseNetwork } from './network/sync-network.ts';
+import { endNetworkProcesses, releaseNetwork } from './network/sync-network.ts';
 import { isAlive, killAndWait } from './process-identity.ts';
 import { proxyOf, stopOwnProxy } from './proxy.ts';
 import { removeSandbox } from './sandbox.ts';
@@ -21,17 +21,18 @@ export async function removeContainer(store: StateStore, id: string, log: Log): 
   const state = store.find(id);
   if (state !== undefined) {
     await askGuest(state);
-    await removeSandboxOf(state);
+    await removeSandboxOf(store, state);
     releaseNetwork(store, state, log);
     await runHooksAnyway('poststop', state.hooks, state, 'stopped', log);
   }
   store.remove(id);
 }
 
-async function removeSandboxOf(state: ContainerState): Promise<void> {
+async function removeSandboxOf(store: StateStore, state: ContainerState): Promise<void> {
   await stopOwnProxy(proxyOf(state));
   await removeSandbox(state.sandboxDirectory, async () => {
     if (state.shim !== undefined) await killAndWait(state.shim);
+    await endNetworkProcesses(store, state.id);
   });
 }
 

@@ -127,7 +127,9 @@ export function installation(): string {
 }
 
 /** @throws CliError when the program has not been built */
-export function program(name: 'coracle' | 'coracle-shim' | 'coracle-proxy' | 'coracle-start-proxy'): string {
+export function program(
+  name: 'coracle' | 'coracle-shim' | 'coracle-names' | 'coracle-proxy' | 'coracle-start-proxy',
+): string {
   const path = join(installation(), 'bin', name);
   if (!existsSync(path)) throw new CliError(`the program ${path} is not there; run make build`);
   return path;

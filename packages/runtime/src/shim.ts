@@ -19,6 +19,8 @@ export interface ShimPlan {
   /** For messages, such as `container web`. */
   readonly name: string;
   readonly console: ConsolePlan;
+  /** Its 0, 1 and 2, without a terminal; ours unless given. */
+  readonly stdio?: readonly [number, number, number];
   readonly stdin: boolean;
   /** Where it lives; ours unless given. */
   readonly network?: NetworkNamespace;
@@ -32,8 +34,8 @@ export interface ShimPlan {
   readonly command: readonly string[];
   /** Folders of the VM's cgroup on this host. */
   readonly cgroups: readonly string[];
-  /** The container's state folder, by which its shims are found (shims.ts). */
-  readonly container: string;
+  /** The container's state folder, by which the shims of its processes are found (shims.ts). */
+  readonly container?: string;
 }
 
 export interface Shim {
@@ -80,6 +82,7 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
   const leash = plan.console.kind === 'ours' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL'] : [];
   const slave =
     plan.console.kind === 'socket' ? sendConsole(plan.console.path, plan.console.size) : undefined;
+  const [stdin, stdout, stderr] = slave === undefined ? (plan.stdio ?? [0, 1, 2]) : [slave, slave, slave];
   const ready = pipe2({ nonblockingRead: true });
   const command = insideCgroups(plan.cgroups, withMountView(plan.mounts, [...leash, file, ...args]));
   const homeDescriptors: number[] = [];
@@ -92,14 +95,14 @@ export async function startShim(plan: ShimPlan, signal?: AbortSignal): Promise<S
         args: command,
         env: {
           ...starterEnvironment(plan.proxy),
-          [containerVariable]: plan.container,
+          ...(plan.container === undefined ? {} : { [containerVariable]: plan.container }),
           CORACLE_TOKEN: Buffer.from(plan.process.token).toString('hex'),
         },
         cwd: '/',
         descriptors: {
-          0: slave ?? 0,
-          1: slave ?? 1,
-          2: slave ?? 2,
+          0: stdin,
+          1: stdout,
+          2: stderr,
           [readyDescriptor]: ready.write,
           ...Object.fromEntries(homeDescriptors.map((fd, i) => [firstHomeDescriptor + i, fd])),
           ...(slave === undefined ? {} : { [consoleDescriptor]: slave }),

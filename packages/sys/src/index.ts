@@ -30,6 +30,7 @@ export * as rtnetlink from './netlink/index.ts';
 export { inNetworkNamespace, inNewNetworkNamespace } from './network-namespace.ts';
 export { assertPollable, type Interest, type Readiness, Watch } from './poll.ts';
 export { findPort, hostConnected, openPort, setAsync } from './port.ts';
+export { PortAlias } from './port-alias.ts';
 export {
   getResourceLimit,
   kill,

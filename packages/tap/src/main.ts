@@ -4,6 +4,7 @@ import type { Command } from './commands/command.ts';
 import { decode } from './commands/decode.ts';
 import { diagnose } from './commands/diagnose.ts';
 import { follow } from './commands/follow.ts';
+import { live } from './commands/live.ts';
 import { record } from './commands/record.ts';
 import { report as reportPage } from './commands/report.ts';
 import { show } from './commands/show.ts';
@@ -13,6 +14,7 @@ import { printable, table } from './words/text.ts';
 
 const commands = new Map<string, Command>(
   Object.entries({
+    live,
     record,
     show,
     stats,

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { SandboxNetwork } from '@coracle/client';
 import { rtnetlink } from '@coracle/sys';
+import { hasNameServer } from './names.ts';
 
 export interface NamespaceNetwork {
   /** What the guest is told. */
@@ -10,6 +11,8 @@ export interface NamespaceNetwork {
   readonly links: readonly rtnetlink.Link[];
   /** Ours, by the index of the interface that each belongs to. */
   readonly taps: ReadonlyMap<number, rtnetlink.Link>;
+  /** Docker's name server listens here. */
+  readonly nameServer: boolean;
 }
 
 /** The tap that carries an interface's frames: interfaces are renamed, their indexes stay. */
@@ -38,6 +41,7 @@ export function readNetwork(): NamespaceNetwork {
   return {
     links,
     taps,
+    nameServer: hasNameServer(),
     network: {
       interfaces: links.map(({ index, mac, name, mtu, up }) => ({
         mac,

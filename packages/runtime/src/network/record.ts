@@ -5,6 +5,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { SandboxNetwork } from '@coracle/client';
 import { errnoCode } from '../errors.ts';
+import type { NamesProcesses } from './names.ts';
 
 export interface NetworkRecord {
   readonly version: 1;
@@ -12,6 +13,8 @@ export interface NetworkRecord {
   readonly redirected: readonly number[];
   /** Undefined until the guest has it all. */
   readonly told?: SandboxNetwork;
+  /** Who asks Docker's name server for the guest. */
+  readonly names?: NamesProcesses;
 }
 
 /** Undefined when there is none; so is one that was not understood: all is done anew then. */

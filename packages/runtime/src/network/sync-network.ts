@@ -12,7 +12,9 @@ import type { Log } from '../log.ts';
 import { isAlive } from '../process-identity.ts';
 import { program } from '../settings.ts';
 import type { ContainerState, StateStore } from '../state.ts';
+import { endNames, isServed, type NamesProcesses, serveNames } from './names.ts';
 import { isSameNamespace } from './namespace.ts';
+import { letNamesIn } from './own-kernel.ts';
 import { type NamespaceNetwork, readNetwork, tapName } from './read-network.ts';
 import { readNetworkRecord, writeNetworkRecord } from './record.ts';
 import { joinTap, partTap, resizeTap } from './taps.ts';
@@ -33,20 +35,45 @@ export async function syncNetwork(
   const path = store.networkFile(state.id);
   const record = readNetworkRecord(path);
   const allJoined = found.links.every(({ index }) => found.taps.has(index));
-  if (allJoined && JSON.stringify(record?.told) === JSON.stringify(found.network)) return;
+  const nameless = found.nameServer && !isServed(record?.names);
+  if (allJoined && !nameless && JSON.stringify(record?.told) === JSON.stringify(found.network)) return;
   // What has no interface, and never had one, needs nothing of the VM.
-  if (record === undefined && found.links.length === 0) return;
+  if (record === undefined && found.links.length === 0 && !nameless) return;
   const redirected = [...new Set([...(record?.redirected ?? []), ...found.links.map(({ index }) => index)])];
-  writeNetworkRecord(path, { version: 1, redirected });
+  writeNetworkRecord(path, { version: 1, redirected, ...(record?.names && { names: record.names }) });
   const { openVm } = await import('@coracle/vm');
   {
     using nics = await openVm(state.sandboxDirectory).nics();
     await plugAll(nics, namespace, found);
   }
+  if (found.nameServer) inNetworkNamespace(namespace, () => letNamesIn(found.links));
   const sandbox = await connect();
   await sandbox.updateNetwork(found.network);
   const indexes = found.links.map(({ index }) => index);
-  writeNetworkRecord(path, { version: 1, redirected: indexes, told: found.network });
+  const names = nameless ? await serveAnew(state, sandbox, namespace, record?.names) : record?.names;
+  writeNetworkRecord(path, { version: 1, redirected: indexes, told: found.network, ...(names && { names }) });
+}
+
+async function serveAnew(
+  state: ContainerState,
+  sandbox: Sandbox,
+  namespace: string,
+  before: NamesProcesses | undefined,
+): Promise<NamesProcesses> {
+  if (before !== undefined) await endNames(before);
+  try {
+    return await serveNames(state, sandbox, namespace);
+  } catch (cause) {
+    throw new CliError(`cannot give the virtual machine Docker's name server: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/** What was started for the container's network; it is not needed any more. */
+export async function endNetworkProcesses(store: StateStore, id: string): Promise<void> {
+  const { names } = readNetworkRecord(store.networkFile(id)) ?? {};
+  if (names !== undefined) await endNames(names);
 }
 
 /** The command that does the same from outside. What goes wrong is in the container's state folder, in network.log. */

@@ -8,6 +8,12 @@ export {
 } from './addresses.ts';
 export { changeLink, type Link, type LinkChange, listLinks } from './links.ts';
 export { listNeighbours, type Neighbour, removeNeighbour, setNeighbour } from './neighbours.ts';
-export { redirectIngress, stopRedirect } from './redirect.ts';
+export {
+  type Exception,
+  makeException,
+  type PacketWord,
+  redirectIngress,
+  stopRedirect,
+} from './redirect.ts';
 export { listRoutes, type Route, RouteProtocol, RouteType, removeRoute, setRoute } from './routes.ts';
 export { Group, NetlinkSocket } from './socket.ts';

@@ -196,6 +196,24 @@ describe('taps and redirection', () => {
       expect(shell('tc filter show dev eth0 ingress')).toMatch(
         /match 00000000\/00000000 at 0.*Egress Redirect to device tap7\) stolen/s,
       );
+      const words = [
+        { offset: 0, mask: 0x0f000000, value: 0x05000000 },
+        { offset: 20, mask: 0xfffffc00, value: (53 << 16) | 0xfc00 },
+      ];
+      for (let times = 0; times < 2; times++) {
+        rtnetlink.makeException(socket, index, { priority: 1, protocol: 0x0800, words });
+        rtnetlink.makeException(socket, index, {
+          priority: 2,
+          protocol: 0x0806,
+          words: [],
+          copyTo: link.index,
+        });
+      }
+      const filters = shell('tc filter show dev eth0 ingress');
+      expect(filters).toMatch(
+        /protocol ip pref 1 .*match 05000000\/0f000000 at 0\n +match 0035fc00\/fffffc00 at 20\n.*protocol arp pref 2 .*Egress Mirror to device tap7\) pass.*protocol all pref 100 .*Egress Redirect/s,
+      );
+      expect(filters.match(/ match /g)).toHaveLength(3);
       rtnetlink.stopRedirect(socket, index);
       rtnetlink.stopRedirect(socket, index);
       expect(shell('tc qdisc show dev eth0')).not.toContain('ingress');

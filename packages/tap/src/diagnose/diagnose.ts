@@ -8,7 +8,7 @@ import type { CaptureReader, ReaderEvents } from '../read/capture-reader.ts';
 import { readCapture } from '../read/read-file.ts';
 import type { RecordView } from '../read/record-view.ts';
 import { checkClients } from './clients.ts';
-import type { Cause, Check, Finding } from './finding.ts';
+import type { Cause, Check, CheckContext, Finding } from './finding.ts';
 import { checkLink, sentence } from './link.ts';
 import { checkRequests } from './requests.ts';
 import { checkStreams } from './streams.ts';
@@ -39,11 +39,8 @@ export const DEFAULT_STALL_NS = 1e9;
 /** @throws TapError as readCapture */
 export async function diagnose(path: string, options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const { stallNs = DEFAULT_STALL_NS, signal, events } = options;
-  const broken = new BrokenRules();
-  const flows = new Flows({
-    violation: (flow, record, what) => broken.add('protocol_violation', flow, record, what),
-    loss: (flow, record, what) => broken.add('data_loss', flow, record, what),
-  });
+  const diagnoser = new Diagnoser();
+  const { flows } = diagnoser;
   const reader = await readCapture(
     path,
     {
@@ -60,11 +57,21 @@ export async function diagnose(path: string, options: DiagnoseOptions = {}): Pro
     signal === undefined ? {} : { signal },
   );
   const context = { startNs: reader.startNs, endNs: reader.endNs, stallNs };
-  const findings = [...flows.sandboxes.values()].flatMap((flow) => [
-    ...broken.of(flow),
-    ...checks.flatMap((check) => [...check(flow, context)]),
-  ]);
+  const findings = [...flows.sandboxes.values()].flatMap((flow) => diagnoser.findings(flow, context));
   return { findings, reader, flows };
+}
+
+/** Takes records as they come; asked at any time, it says what stands still then. */
+export class Diagnoser {
+  readonly #broken = new BrokenRules();
+  readonly flows = new Flows({
+    violation: (flow, record, what) => this.#broken.add('protocol_violation', flow, record, what),
+    loss: (flow, record, what) => this.#broken.add('data_loss', flow, record, what),
+  });
+
+  findings(flow: SandboxFlow, context: CheckContext): Finding[] {
+    return [...this.#broken.of(flow), ...checks.flatMap((check) => [...check(flow, context)])];
+  }
 }
 
 /** Rules of docs/protocol.md that were broken; one that breaks them a thousand times is told once. */

@@ -42,6 +42,7 @@ it('what is kept is what this test says, and nothing else', () => {
     'CreateSandbox entropy',
     'CreateContainer → process.token',
     'ExecProcess → process.token',
+    'ForwardNames → process.token',
   ]);
   expect(is('left out')).toEqual([
     'CreateSandbox hostname',

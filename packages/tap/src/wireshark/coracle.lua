@@ -149,6 +149,7 @@ local methods = {
   WaitOutOfMemory = { request = "WaitOutOfMemoryRequest", response = "WaitOutOfMemoryResponse", container_id = 1 },
   RemoveContainer = { request = "RemoveContainerRequest", response = "RemoveContainerResponse", container_id = 1 },
   UpdateNetwork = { request = "UpdateNetworkRequest", response = "UpdateNetworkResponse" },
+  ForwardNames = { request = "ForwardNamesRequest", response = "ForwardNamesResponse", process = 1 },
   SetClock = { request = "SetClockRequest", response = "SetClockResponse" },
   DestroySandbox = { request = "DestroySandboxRequest", response = "DestroySandboxResponse" },
 }
@@ -339,6 +340,8 @@ local messages = {
     [2] = { name = "address", kind = "string" },
     [3] = { name = "mac", kind = "string" },
   },
+  ForwardNamesRequest = { [1] = { name = "address", kind = "string" } },
+  ForwardNamesResponse = { [1] = { name = "process", kind = "message", message = "ProcessHandle" } },
   SetClockRequest = { [1] = { name = "host_time_ns", kind = "number" } },
   SetClockResponse = {  },
   DestroySandboxRequest = {  },

@@ -42,6 +42,7 @@ export const methodRules: Readonly<Record<string, { request: MessageRules; respo
   RemoveContainer: { request: container, response: none },
   // Names of interfaces; addresses say who talks to whom.
   UpdateNetwork: { request: { 1: { 2: 'kept' }, 2: { 3: 'kept' }, 3: { 1: 'kept' } }, response: none },
+  ForwardNames: { request: { 1: 'kept' }, response: { 1: processHandle } },
   SetClock: { request: none, response: none },
   DestroySandbox: { request: none, response: none },
 };

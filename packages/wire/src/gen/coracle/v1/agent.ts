@@ -373,6 +373,16 @@ export interface Neighbour {
   mac: string;
 }
 
+export interface ForwardNamesRequest {
+  /** IPv4, of 127.0.0.0/8. */
+  address: string;
+}
+
+export interface ForwardNamesResponse {
+  /** Its stdout has the queries, its stdin takes the answers, as records (docs/protocol.md, section 6). It does not end. */
+  process: ProcessHandle | undefined;
+}
+
 export interface SetClockRequest {
   /** Wall clock of the host, nanoseconds since the epoch. */
   hostTimeNs: bigint;
@@ -4278,6 +4288,118 @@ export const Neighbour: MessageFns<Neighbour> = {
   },
 };
 
+function createBaseForwardNamesRequest(): ForwardNamesRequest {
+  return { address: "" };
+}
+
+export const ForwardNamesRequest: MessageFns<ForwardNamesRequest> = {
+  encode(message: ForwardNamesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.address !== "") {
+      writer.uint32(10).string(message.address);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardNamesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardNamesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForwardNamesRequest>): ForwardNamesRequest {
+    return ForwardNamesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForwardNamesRequest>): ForwardNamesRequest {
+    const message = createBaseForwardNamesRequest();
+    message.address = object.address ?? "";
+    return message;
+  },
+};
+
+function createBaseForwardNamesResponse(): ForwardNamesResponse {
+  return { process: undefined };
+}
+
+export const ForwardNamesResponse: MessageFns<ForwardNamesResponse> = {
+  encode(message: ForwardNamesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.process !== undefined) {
+      ProcessHandle.encode(message.process, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForwardNamesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForwardNamesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.process = ProcessHandle.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForwardNamesResponse>): ForwardNamesResponse {
+    return ForwardNamesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForwardNamesResponse>): ForwardNamesResponse {
+    const message = createBaseForwardNamesResponse();
+    message.process = (object.process !== undefined && object.process !== null)
+      ? ProcessHandle.fromPartial(object.process)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseSetClockRequest(): SetClockRequest {
   return { hostTimeNs: 0n };
 }
@@ -4606,6 +4728,18 @@ export const AgentServiceDefinition = {
       requestType: UpdateNetworkRequest as typeof UpdateNetworkRequest,
       requestStream: false,
       responseType: UpdateNetworkResponse as typeof UpdateNetworkResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Answers at an address of the guest's loopback, port 53, what whoever attaches to the process says. A further call replaces
+     * the former one, whose process is gone then.
+     */
+    forwardNames: {
+      name: "ForwardNames",
+      requestType: ForwardNamesRequest as typeof ForwardNamesRequest,
+      requestStream: false,
+      responseType: ForwardNamesResponse as typeof ForwardNamesResponse,
       responseStream: false,
       options: {},
     },
