@@ -34,14 +34,16 @@ shell: image ## an interactive shell in a container in a VM
 	@tsx scripts/shell.ts
 
 check: setup ## types, lint, unit tests: under a minute
-	@echo "check: types" && tsc -p .
+	@echo "check: types" && tsc -p . && tsc -p packages/tap/page
 	@echo "check: lint" && biome check --error-on-warnings . && buf lint
 	@echo "check: unit tests" && vitest run --project unit
 
-test: kernel image ## all tiers: unit, local, vm, clients
+test: kernel image ## all tiers: unit, local, tap, vm, clients
+	@scripts/setup tests
 	@tsx scripts/test.ts
 
 clients: kernel image ## the last tier alone: Docker, containerd and Podman on Coracle and on runc
+	@scripts/setup tests
 	@bin/coracle template build
 	@vitest run --project clients
 
@@ -53,6 +55,7 @@ faults: image ## kill, stop and cut everything under 16 processes in a VM; FAULT
 	@tsx test/faults/main.ts $(FAULTS)
 
 bench: image ## benchmarks, each beside its baseline from the same run
+	@scripts/setup tests
 	@tsx bench/main.ts
 
 soak: image ## MINUTES=5 of random churn and faults; nothing may be lost or left

@@ -14,6 +14,9 @@ export default defineConfig({
         },
       },
       {
+        test: { name: 'tap', include: ['test/tap/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
+      },
+      {
         test: {
           name: 'vm',
           include: ['test/vm/**/*.test.ts'],

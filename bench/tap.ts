@@ -1,11 +1,13 @@
 /**
  * What a capture costs the proxy while it switches output in frames of 32 KiB, each kind of content beside the same
- * without a capture; and how fast coracle-tap reads captures, of large frames and of headers alone.
+ * without a capture; how fast coracle-tap reads captures, of large frames and of headers alone; how long a report takes,
+ * and its page in a browser (`scripts/setup tests` installs it).
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import {
   Capture,
   type CaptureContent,
@@ -15,6 +17,7 @@ import {
   FrameType,
   MAX_PAYLOAD_BYTES,
 } from '@coracle/wire';
+import { startBrowser } from '../test/tap/page.ts';
 import type { Row } from './report.ts';
 import { median } from './statistics.ts';
 import { measure, type Sample, SwitchPlace, throughProxy } from './switch.ts';
@@ -25,7 +28,7 @@ const FILE_BYTES = 100 * 1024 * 1024;
 const MOST_COST: Partial<Record<CaptureContent, number>> = { headers: 0.1, payload: 0.25 };
 
 export async function benchTap(rounds: number): Promise<Row[]> {
-  return [...(await costs(rounds)), ...reading(rounds)];
+  return [...(await costs(rounds)), ...reading(rounds), ...(await pages(rounds))];
 }
 
 async function costs(rounds: number): Promise<Row[]> {
@@ -80,6 +83,52 @@ function reading(rounds: number): Row[] {
       });
     });
   } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** From the command to the page, and from a browser that runs already to a page that has been drawn. */
+async function pages(rounds: number): Promise<Row[]> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'coracle-bench-'));
+  const browser = await startBrowser();
+  try {
+    const capture = path.join(folder, 'headers');
+    write(capture, 'headers');
+    const made: number[] = [];
+    const opened: number[] = [];
+    for (let round = 0; round < rounds; round++) {
+      const file = path.join(folder, `${round}.html`);
+      const startMs = performance.now();
+      execFileSync(program, ['report', capture, '--output', file], { stdio: 'ignore' });
+      made.push(performance.now() - startMs);
+      const page = await browser.newPage();
+      const openMs = performance.now();
+      await page.goto(pathToFileURL(file).href);
+      // Two frames later all of it is on the screen.
+      await page.evaluate(
+        'new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => drawn())))',
+      );
+      opened.push(performance.now() - openMs);
+      await page.close();
+    }
+    return [
+      {
+        name: 'report of 100 MB',
+        unit: 'ms',
+        samples: made,
+        target: { text: '≤ 10 s', atMost: 10_000 },
+        note: 'headers alone, a million frames of 50 streams',
+      },
+      {
+        name: 'opening it in Chromium',
+        unit: 'ms',
+        samples: opened,
+        target: { text: '≤ 2 s', atMost: 2000 },
+        note: `a page of ${(statSync(path.join(folder, '0.html')).size / 1e6).toFixed(1)} MB`,
+      },
+    ];
+  } finally {
+    await browser.close();
     rmSync(folder, { recursive: true });
   }
 }

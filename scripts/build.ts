@@ -10,6 +10,8 @@ import { availableParallelism } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { build as bundle, formatMessages } from 'esbuild';
+import { bundlePage } from '../packages/tap/src/report/bundle-page.ts';
+import { PAGE_PARTS_FILE } from '../packages/tap/src/report/page-parts.ts';
 
 const root = dirname(import.meta.dirname);
 
@@ -27,6 +29,8 @@ interface Program {
   readonly external?: readonly string[];
   /** A CommonJS bundle that takes itself to lie in this folder. */
   readonly guestFolder?: string;
+  /** Writes the report's page beside the bundle. */
+  readonly hasReportPage?: boolean;
   /** Writes packages.json beside the bundle: what the image's SBOM says of the agent (packages/image). */
   readonly listsPackages?: boolean;
 }
@@ -64,6 +68,9 @@ const programs: Record<string, Program> = {
     entry: 'packages/tap/src/main.ts',
     bundle: 'dist/coracle-tap.js',
     executable: 'bin/coracle-tap',
+    // What makes the report's page of its sources, which lies beside the bundle ready made.
+    external: ['esbuild'],
+    hasReportPage: true,
   },
 };
 
@@ -127,6 +134,11 @@ async function buildProgram(program: Program): Promise<string[]> {
       Object.entries(output.inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : [])),
     );
     made.push(await writePackageList(dirname(outfile), basename(program.bundle), inputs));
+  }
+  if (program.hasReportPage) {
+    const page = join(dirname(outfile), PAGE_PARTS_FILE);
+    await writeChanged(page, JSON.stringify(await bundlePage()));
+    made.push(relative(root, page));
   }
   if (program.executable !== undefined) made.push(await writeExecutable(program, program.executable));
   if (program.starter !== undefined) made.push(await writeStarter(program.starter));

@@ -12,8 +12,9 @@ export interface TestReport {
   readonly failures: string[];
 }
 
-/** Enough to see what it was; the whole is in the run's output above. */
-const maxLines = 12;
+/** Enough to see what it was, at either end; the whole is in the run's output above. */
+const firstLines = 8;
+const lastLines = 8;
 
 export default class TestReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
@@ -43,5 +44,6 @@ function linesOf({ message, diff, stack }: SerializedError): string {
   const lines = stripVTControlCharacters(
     [message, diff, where?.trim().replace(`${process.cwd()}/`, '')].filter(Boolean).join('\n'),
   ).split('\n');
-  return [...lines.slice(0, maxLines), ...(lines.length > maxLines ? ['…'] : [])].join('\n');
+  if (lines.length <= firstLines + lastLines) return lines.join('\n');
+  return [...lines.slice(0, firstLines), '…', ...lines.slice(-lastLines)].join('\n');
 }

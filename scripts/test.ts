@@ -17,7 +17,8 @@ interface Outcome {
 }
 
 const tiers: Record<string, () => Promise<Outcome>> = {
-  types: () => command('tsc', ['-p', '.']),
+  types: async () =>
+    both(await command('tsc', ['-p', '.']), await command('tsc', ['-p', 'packages/tap/page'])),
   lint: () => command('biome', ['check', '--error-on-warnings', '.']),
   proto: () => command('buf', ['lint']),
   generated: () => command('scripts/check-generated', []),
@@ -26,6 +27,7 @@ const tiers: Record<string, () => Promise<Outcome>> = {
   fuzz: () => fuzz(),
   unit: () => vitest('unit'),
   local: () => vitest('local'),
+  tap: () => vitest('tap'),
   vm: () => onTemplates(() => vitest('vm')),
   clients: () => onTemplates(() => vitest('clients')),
 };
@@ -64,6 +66,14 @@ function run(file: string, args: readonly string[]): Promise<number> {
     child.on('error', reject);
     child.on('exit', (code) => resolve(code ?? 1));
   });
+}
+
+function both(one: Outcome, other: Outcome): Outcome {
+  return {
+    passed: one.passed + other.passed,
+    failed: one.failed + other.failed,
+    failures: [...one.failures, ...other.failures],
+  };
 }
 
 /** One command is one test. */

@@ -124,6 +124,12 @@ export const failures: readonly FailureCase[] = [
     says: /the terminal of exec shell of web has no size/,
   },
   {
+    name: 'busy',
+    story: 'a container in which much goes on, and whose log is not read any more',
+    causes: ['no_credit'],
+    says: /stdout of exec logs of web has no credit/,
+  },
+  {
     name: 'signal-ignored',
     story: 'SIGTERM is sent to a shell that ignores it',
     causes: ['signal_unheeded'],

@@ -360,6 +360,49 @@ const plays: Record<string, Play> = {
     await still();
   },
 
+  async busy(scene) {
+    await scene.start();
+    const shell = await scene.exec('shell', 'PS1="$ " exec sh', { terminal: { columns: 80, rows: 24 } });
+    shell.stdout.resume();
+    const type = async (line: string): Promise<void> => {
+      for (const key of `${line}\r`) {
+        shell.stdin.write(key);
+        await pause(25);
+      }
+    };
+    const build = await scene.exec(
+      'build',
+      'for i in $(seq 60); do head -c $((i * 900)) /dev/zero; sleep 0.03; done',
+    );
+    const built = build.output({ maxBytes: 1e9 });
+    await type('cd /tmp; ls -l');
+    const backup = await scene.exec('backup', 'wc -c', { stdin: true });
+    const kept = backup.output();
+    shell.resize({ columns: 120, rows: 30 });
+    // Its reader takes 200 KB and then no more.
+    const logs = await scene.exec('logs', 'while :; do seq 1 2000; sleep 0.01; done');
+    let read = 0;
+    logs.stdout.on('data', (chunk: Buffer) => {
+      read += chunk.length;
+      if (read > 200_000) logs.stdout.pause();
+    });
+    for (let part = 0; part < 40; part++) {
+      backup.stdin.write(Buffer.alloc(20_000));
+      await pause(25);
+    }
+    backup.stdin.end();
+    await kept;
+    for (let probe = 1; probe <= 3; probe++) {
+      await (
+        await scene.exec(`probe${probe}`, `echo checking; sleep 0.1; echo no answer >&2; exit ${probe % 2}`)
+      ).output();
+      await pause(150);
+    }
+    await type('exit');
+    await Promise.all([shell.wait(), built]);
+    await still();
+  },
+
   async echo(scene) {
     await scene.start(['echo', 'hello']);
     await scene.web.process.output();

@@ -158,7 +158,7 @@ test('a reader that stands still costs records, which are counted, and holds up 
 test.each([
   ['/capture?content=everything', 400, 'content is one of headers, digests, payload'],
   ['/capture?sandboxes=a', 400, 'there is no parameter sandboxes'],
-  ['/', 404, 'there is /capture'],
+  ['/', 404, 'there are /capture, /metrics and /links'],
 ])('%s is answered with %i', async (path, status, text) => {
   await place.ensureProxy();
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {

@@ -48,7 +48,7 @@ describe('in a guest with a vsock loopback', () => {
         cause,
       });
     }
-  }, 300_000);
+  }, 600_000);
   afterAll(() => rmSync(results, { recursive: true, force: true }));
 
   const tests = (): InnerTest[] => report.testResults.flatMap((file) => file.assertionResults);

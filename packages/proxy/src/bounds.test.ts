@@ -10,6 +10,7 @@ import {
 import { expect, test } from 'vitest';
 import { Attachments } from './attachments.ts';
 import { QueueBudget } from './budget.ts';
+import { Distribution } from './counters.ts';
 import { DataQueue } from './data-queue.ts';
 import { MAX_ATTACHMENTS } from './limits.ts';
 import type { LinkClient } from './link-client.ts';
@@ -68,7 +69,7 @@ test('an attachment changes hands when the agent says so, and not before', () =>
 });
 
 test('the sandbox’s last request is refused, also when nobody waits for the others any more', () => {
-  const routes = new RequestRoutes(() => undefined);
+  const routes = new RequestRoutes(() => undefined, new Distribution([]));
   for (let sent = 0; sent < MAX_LINK_REQUESTS; ) {
     const mad = client();
     for (let id = 0; id < MAX_REQUESTS; id++, sent++) routes.part(mad, frame(FrameType.REQUEST, id));
@@ -83,7 +84,7 @@ test('the sandbox’s last request is refused, also when nobody waits for the ot
 });
 
 test('a client that cancels at once is refused before it has used up what all may have', () => {
-  const routes = new RequestRoutes(() => undefined);
+  const routes = new RequestRoutes(() => undefined, new Distribution([]));
   const mad = client();
   for (let id = 1; id <= 5000; id++) {
     routes.part(mad, frame(FrameType.REQUEST, id));

@@ -1,12 +1,16 @@
 /**
- * The proxy's second socket, `<socket>.debug`: HTTP, for people and their tools (docs/capture.md, "At the proxy").
+ * The proxy's second socket, `<socket>.debug`: HTTP, for people and their tools (docs/capture.md, "At the proxy";
+ * docs/metrics.md).
  * Node's HTTP server is loaded when the first one comes.
  */
 import { rmSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import net from 'node:net';
 import { Capture, type CaptureContent, captureContents } from '@coracle/wire';
+import { answerJson, answerMetrics, refuse } from './http.ts';
 import { MAX_CAPTURE_QUEUE_BYTES, MAX_CAPTURES } from './limits.ts';
+import type { LinkState } from './link-state.ts';
+import type { MetricsSource } from './metrics.ts';
 import type { Tapping } from './taps.ts';
 
 /** Somebody who reads takes a block at once. */
@@ -19,6 +23,9 @@ export interface DebugSource {
   /** Frames go to this capture from now on. */
   startCapture(tapping: Tapping): void;
   stopCapture(tapping: Tapping): void;
+  readonly metrics: MetricsSource;
+  /** What stands between whom: of this sandbox, or of all. */
+  links(sandbox: string | undefined): LinkState[];
   /** Whether this process may ask; the reason when it may not. */
   refusal(socket: net.Socket): string | undefined;
 }
@@ -80,7 +87,10 @@ export class DebugSocket {
     const url = new URL(request.url ?? '/', 'http://proxy');
     if (request.method !== 'GET') refuse(response, 405, 'only GET is understood here');
     else if (url.pathname === '/capture') this.#capture(url.searchParams, response);
-    else refuse(response, 404, `there is no ${url.pathname}; there is /capture`);
+    else if (url.pathname === '/metrics') void answerMetrics(this.#source.metrics, response);
+    else if (url.pathname === '/links')
+      answerJson(response, this.#source.links(url.searchParams.get('sandbox') ?? undefined));
+    else refuse(response, 404, `there is no ${url.pathname}; there are /capture, /metrics and /links`);
   }
 
   #capture(query: URLSearchParams, response: ServerResponse): void {
@@ -124,9 +134,4 @@ export class DebugSocket {
 
 function isContent(text: string): text is CaptureContent {
   return (captureContents as readonly string[]).includes(text);
-}
-
-function refuse(response: ServerResponse, status: number, message: string): void {
-  response.writeHead(status, { 'Content-Type': 'text/plain; charset=utf-8', Connection: 'close' });
-  response.end(`${message}\n`);
 }

@@ -31,6 +31,12 @@ export const MAX_CAPTURE_QUEUE_BYTES = 16 * MiB;
 /** While something is captured, what waits in the proxy is looked at this often. */
 export const CAPTURE_LOOK_MS = 1000;
 
+/** Processes of one link whose streams are watched for /metrics; the oldest make room. */
+export const MAX_WATCHED_PROCESSES = 4096;
+
+/** Headers of a link's last frames, kept for who looks when something hangs: 9 KiB. */
+export const RECENT_FRAMES = 128;
+
 /** Connections of clients: one per process at most, so several thousand containers on a host. */
 const MAX_CLIENTS = 4096;
 /** Descriptors for links, for the proxy's own files, and for clients that are being turned away. */

@@ -27,11 +27,14 @@ import {
 } from '@coracle/wire';
 import { Attachments } from './attachments.ts';
 import { QueueBudget } from './budget.ts';
+import { Counters } from './counters.ts';
 import { DataQueue } from './data-queue.ts';
 import type { DialledTransport } from './dial.ts';
 import { ASK_AGAIN_AT_FIRST_MS, ASK_AGAIN_AT_LAST_MS, MAX_SANDBOX_QUEUE_BYTES } from './limits.ts';
 import type { LinkClient } from './link-client.ts';
+import { RecentFrames } from './recent-frames.ts';
 import { RequestRoutes, type RoutedRequest } from './request-routes.ts';
+import { StreamWatch } from './stream-watch.ts';
 import type { LinkTap } from './taps.ts';
 
 export class Link {
@@ -49,7 +52,11 @@ export class Link {
   readonly outbound = new QueueBudget(MAX_SANDBOX_QUEUE_BYTES, "this sandbox's clients", () => this.#clients);
   readonly #clients = new Set<LinkClient>();
   readonly #attachments = new Attachments();
-  readonly #requests = new RequestRoutes((client, route) => this.#cancelBehind(client, route));
+  readonly #requests: RequestRoutes;
+  readonly #counters: Counters;
+  /** For /metrics and /links. */
+  readonly watch: StreamWatch;
+  readonly recent = new RecentFrames();
   /** The proxy's own frames. CANCEL for those who have gone is behind a part of theirs that is about to be sent. */
   readonly #own = new DataQueue('control', () => undefined);
 
@@ -62,7 +69,14 @@ export class Link {
     transport: Duplex | (() => Promise<DialledTransport>),
     onClosed: (link: Link, reason: RpcError) => void,
     tap?: LinkTap,
+    counters = new Counters(),
   ) {
+    this.#counters = counters;
+    this.watch = new StreamWatch(counters);
+    this.#requests = new RequestRoutes(
+      (client, route) => this.#cancelBehind(client, route),
+      counters.requests,
+    );
     this.sandboxId = sandboxId;
     this.tap = tap;
     this.#onClosed = onClosed;
@@ -92,6 +106,7 @@ export class Link {
       {
         open: () => {
           this.tap?.event('link_open');
+          this.#counters.linksOpened++;
           for (const client of this.#clients) client.bound();
         },
         frame: (frame) => this.#fromAgent(frame),
@@ -122,6 +137,7 @@ export class Link {
       }
       this.#askAgainMs = Math.min(2 * this.#askAgainMs, ASK_AGAIN_AT_LAST_MS);
       this.#connection = undefined;
+      this.#counters.linksDialledAgain++;
       connection.close(reason);
       // What it still wanted to send is not to be waited for.
       socket.destroy();
@@ -134,6 +150,7 @@ export class Link {
   #ended(reason: RpcError): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.watch.close();
     this.tap?.event('link_closed', 0, { code: reason.number, text: reason.reason });
     this.#onClosed(this, reason);
   }
@@ -191,6 +208,7 @@ export class Link {
   }
 
   request(client: LinkClient, frame: Frame): void {
+    this.#toAgent(client, frame);
     // Before its id becomes the link's.
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     const route = this.#requests.part(client, frame);
@@ -198,6 +216,7 @@ export class Link {
   }
 
   cancel(client: LinkClient, frame: Frame): void {
+    this.#toAgent(client, frame);
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     const route = this.#requests.cancel(client, frame.id);
     if (route) this.#cancelBehind(client, route);
@@ -209,11 +228,14 @@ export class Link {
   }
 
   attach(client: LinkClient, frame: Frame): void {
+    this.#toAgent(client, frame);
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded);
     if (splitStreamId(frame.id).kind !== StreamKind.control)
       throw violation(`ATTACH to stream ${frame.id}, which is no process id`);
     if (frame.generation === 0) throw violation('ATTACH with generation 0');
-    if (this.#attachments.begin(client, frame)) this.#push(client.control, frame.encoded);
+    if (!this.#attachments.begin(client, frame)) return;
+    this.watch.take(frame);
+    this.#push(client.control, frame.encoded);
   }
 
   data(client: LinkClient, frame: Frame): void {
@@ -225,6 +247,11 @@ export class Link {
     if (this.#allows(client, frame)) this.#push(client.control, frame.encoded);
   }
 
+  #toAgent(client: LinkClient, frame: Frame): void {
+    this.#counters.toAgent.take(frame);
+    this.recent.add(Direction.toAgent, client.number, frame, frame.id);
+  }
+
   #push(queue: DataQueue, frame: Buffer): void {
     queue.push(frame);
     this.#connection?.schedule(queue);
@@ -233,12 +260,16 @@ export class Link {
   #allows(client: LinkClient, frame: Frame): boolean {
     const allowed = this.#attachments.allows(client, splitStreamId(frame.id).process * 4, frame.generation);
     this.tap?.frame(Direction.toAgent, client.number, frame.encoded, allowed ? 0 : RecordFlag.UNOWNED);
+    this.#toAgent(client, frame);
+    if (allowed) this.watch.take(frame);
     return allowed;
   }
 
   #fromAgent(frame: Frame): void {
+    this.#counters.toClient.take(frame);
     if (frame.type === FrameType.RESPONSE) {
       const route = this.#requests.answerPart(frame);
+      this.recent.add(Direction.toClient, route?.client?.number ?? 0, frame, route?.clientId ?? frame.id);
       if (route?.client === undefined) {
         this.tap?.frame(Direction.toClient, 0, frame.encoded, RecordFlag.UNOWNED);
         return;
@@ -259,7 +290,10 @@ export class Link {
       const flags = client === undefined ? RecordFlag.UNOWNED : 0;
       this.tap.frame(Direction.toClient, client?.number ?? 0, frame.encoded, flags);
     }
-    client?.forward(frame, frame.type === FrameType.DATA);
+    this.recent.add(Direction.toClient, client?.number ?? 0, frame, frame.id);
+    if (client === undefined) return;
+    this.watch.take(frame);
+    client.forward(frame, frame.type === FrameType.DATA);
   }
 }
 

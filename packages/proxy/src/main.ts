@@ -1,20 +1,22 @@
 /**
  * coracle-proxy: the daemon. Started by whoever finds none; ends by itself when nobody has used it for a while.
  *
- *   coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N] [--log-level LEVEL] [--lock-fd N]
+ *   coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N] [--metrics [HOST:]PORT] [--log-level LEVEL]
+ *                 [--lock-fd N]
  *
  * Prints `ready` on stdout when it listens (also when another one already does), logs JSON lines to stderr.
  */
 import { parseArgs } from 'node:util';
 import { isRpcError } from '@coracle/wire';
 import pino from 'pino';
+import { parseMetricsAddress } from './metrics-port.ts';
 import { ProxyServer } from './proxy-server.ts';
 
 /** Long enough for the next command of a script to find it, short enough to leave nothing behind. */
 const IDLE_EXIT_MS = 10_000;
 
 const usage =
-  'usage: coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N (0: never)] [--log-level LEVEL] [--lock-fd N]';
+  'usage: coracle-proxy --socket PATH --sandboxes DIR [--sandbox ID] [--idle-exit-ms N (0: never)] [--metrics [HOST:]PORT] [--log-level LEVEL] [--lock-fd N]';
 
 function options() {
   const { values } = parseArgs({
@@ -23,6 +25,7 @@ function options() {
       sandboxes: { type: 'string' },
       sandbox: { type: 'string' },
       'idle-exit-ms': { type: 'string', default: String(IDLE_EXIT_MS) },
+      metrics: { type: 'string' },
       'log-level': { type: 'string', default: 'info' },
       'lock-fd': { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
@@ -39,7 +42,12 @@ function options() {
   if (values.socket === undefined || values.sandboxes === undefined || !numbers.every(Number.isInteger)) {
     throw new Error(usage);
   }
+  // Shims start a proxy without arguments.
+  const metricsText = values.metrics ?? process.env.CORACLE_METRICS ?? '';
+  const metrics = metricsText === '' ? undefined : parseMetricsAddress(metricsText);
+  if (metricsText !== '' && metrics === undefined) throw new Error(`${metricsText} is no [HOST:]PORT`);
   return {
+    metrics,
     socket: values.socket,
     sandboxes: values.sandboxes,
     sandbox: values.sandbox,
@@ -50,9 +58,14 @@ function options() {
 }
 
 async function main(): Promise<void> {
-  const { socket, sandboxes, sandbox, idleExitMs, level, lockFd } = options();
+  const { socket, sandboxes, sandbox, idleExitMs, metrics, level, lockFd } = options();
   const log = pino({ level, name: 'coracle-proxy' }, pino.destination({ fd: 2, sync: true }));
-  const proxy = new ProxyServer({ sandboxes, log, ...(sandbox === undefined ? {} : { only: sandbox }) });
+  const proxy = new ProxyServer({
+    sandboxes,
+    log,
+    ...(sandbox === undefined ? {} : { only: sandbox }),
+    ...(metrics === undefined ? {} : { metrics }),
+  });
   try {
     await proxy.listen(socket, lockFd);
   } catch (error) {

@@ -2,7 +2,7 @@
  * The proxy: a switch between clients on a unix socket and the agents of sandboxes (docs/protocol.md). As a
  * class it lives inside another program; `main.ts` makes a daemon of it.
  */
-import { mkdirSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -10,10 +10,15 @@ import { adoptLock, type Lock, peerCredentials, tryLockFile } from '@coracle/sys
 import { Connection, Direction, encodeFrame, FrameType, Role, RpcError } from '@coracle/wire';
 import { ClientConnection, type SharedBudgets, sharedBudgets } from './client-connection.ts';
 import { ClockWatch } from './clock-watch.ts';
+import { Counters, countBy, type Traffic } from './counters.ts';
 import { DebugSocket, debugSocketPath } from './debug-socket.ts';
 import { DialError, dialLink } from './dial.ts';
 import { CAPTURE_LOOK_MS, MAX_TURNED_AWAY, maxClients } from './limits.ts';
 import { Link } from './link.ts';
+import { linkState } from './link-state.ts';
+import type { Gauges, MetricsSource, Waiting } from './metrics.ts';
+import { type MetricsAddress, MetricsPort } from './metrics-port.ts';
+import { programOf } from './program-of.ts';
 import { type LinkTap, type Tapping, Taps } from './taps.ts';
 
 /** As in BIND: docs/protocol.md, section 2. */
@@ -30,6 +35,8 @@ export interface ProxyOptions {
   readonly maxInboundBytes?: number;
   /** How the agent of a sandbox is reached; by the address in its folder unless given. */
   readonly dial?: typeof dialLink;
+  /** Where /metrics is served besides the debug socket. */
+  readonly metrics?: MetricsAddress;
   /** Told what happens; user data never passes through here. */
   readonly log?: ProxyLog;
 }
@@ -59,7 +66,15 @@ export class ProxyServer {
   /** Clients for which something waited when that was last recorded. */
   readonly #waited = new Set<ClientConnection>();
   #looking: NodeJS.Timeout | undefined;
+  readonly #counters = new Counters();
+  readonly #metrics: MetricsSource = { counters: this.#counters, gauges: () => this.#gauges() };
+  #metricsPort: MetricsPort | undefined;
   readonly #debug = new DebugSocket({
+    metrics: this.#metrics,
+    links: (sandbox) =>
+      [...this.#links.values()]
+        .filter(({ sandboxId }) => sandbox === undefined || sandbox === sandboxId)
+        .map((link) => linkState(link, [...this.#bound])),
     captures: () => this.#taps.size,
     startCapture: (tapping) => this.startCapture(tapping),
     stopCapture: (tapping) => this.stopCapture(tapping),
@@ -114,6 +129,7 @@ export class ProxyServer {
         // Its path is longer, and may be too long for a socket. Streams go without it.
         this.#options.log?.warn({ reason: error.message }, 'captures cannot be asked for');
       });
+      await this.#listenForMetrics();
     } catch (error) {
       lock.release();
       throw error;
@@ -127,6 +143,39 @@ export class ProxyServer {
     });
   }
 
+  /** Who asks for numbers must not keep streams from flowing: a port that is taken is said, and no more. */
+  async #listenForMetrics(): Promise<void> {
+    const { metrics, log } = this.#options;
+    if (metrics === undefined) return;
+    const port = new MetricsPort(this.#metrics);
+    try {
+      const bound = await port.listen(metrics);
+      this.#metricsPort = port;
+      log?.info({ host: metrics.host, port: bound }, 'metrics can be asked for');
+    } catch (error) {
+      log?.warn({ ...metrics, reason: (error as Error).message }, 'metrics cannot be asked for there');
+    }
+  }
+
+  #gauges(): Gauges {
+    const links = [...this.#links.values()];
+    const openLinks = links.filter(({ isOpen }) => isOpen).length;
+    const { toAgent, toClient } = this.#counters;
+    const waiting = (traffic: Traffic, queuedBytes: number): Waiting => {
+      const stalled = links.map(({ watch }) => watch.stalled(traffic));
+      const sum = (of: 'streams' | 'seconds'): number => stalled.reduce((total, one) => total + one[of], 0);
+      return { queuedBytes, stalledStreams: sum('streams'), stalledSeconds: sum('seconds') };
+    };
+    return {
+      clients: this.#unbound.size + this.#bound.size,
+      openLinks,
+      openingLinks: links.length - openLinks,
+      captures: this.#taps.size,
+      toAgent: waiting(toAgent, this.#budgets.inbound.bytes),
+      toClient: waiting(toClient, this.#budgets.outbound.bytes),
+    };
+  }
+
   /** Ends all connections; sandboxes go on, and clients go on with the next proxy. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -137,6 +186,7 @@ export class ProxyServer {
     for (const link of [...this.#links.values()]) link.close(reason);
     await Promise.all([closed, this.#debug.close()]);
     this.#clock?.close();
+    this.#metricsPort?.close();
     this.#lock?.release();
   }
 
@@ -161,6 +211,7 @@ export class ProxyServer {
       this.#turnAway(transport);
       return;
     }
+    this.#counters.clientsConnected++;
     this.#unbound.add(
       new ClientConnection(
         transport,
@@ -173,6 +224,7 @@ export class ProxyServer {
               text: reason.reason,
             });
             this.#options.log?.debug({ sandbox, reason: reason.message }, 'client closed');
+            countBy(this.#counters.clientsClosed, reason.code);
             this.#unbound.delete(client);
             this.#bound.delete(client);
             this.#waited.delete(client);
@@ -290,11 +342,13 @@ export class ProxyServer {
       (ended, reason) => {
         dialling.abort(reason);
         this.#links.delete(sandboxId);
+        countBy(this.#counters.linksClosed, reason.code);
         log?.info({ sandbox: sandboxId, reason: reason.message }, 'link closed');
         const told = reasonForClients(sandboxId, reason);
         for (const client of [...ended.clients]) client.close(told);
       },
       this.#taps.of(sandboxId),
+      this.#counters,
     );
     this.#links.set(sandboxId, link);
     log?.info({ sandbox: sandboxId }, 'link opened');
@@ -311,16 +365,6 @@ function reasonForClients(sandboxId: string, reason: RpcError): RpcError {
 /** Says in a capture who a client is. */
 function tellOf(client: ClientConnection, tap: LinkTap): void {
   tap.event('client_bound', client.number, { value: client.pid, text: programOf(client.pid) });
-}
-
-/** Its file's name; not its arguments, which are user data. It may have ended. */
-function programOf(pid: number): string {
-  if (pid === 0) return '';
-  try {
-    return path.basename(readlinkSync(`/proc/${pid}/exe`));
-  } catch {
-    return '';
-  }
 }
 
 /** The socket's mode keeps others out already; the peer's uid is checked as well, since modes get changed. */

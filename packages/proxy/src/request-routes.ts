@@ -15,6 +15,7 @@ import {
   RpcError,
   violation,
 } from '@coracle/wire';
+import type { Distribution } from './counters.ts';
 import type { LinkClient } from './link-client.ts';
 
 /** One client may have half of what the agent holds for all. */
@@ -29,6 +30,7 @@ export interface RoutedRequest {
   client: LinkClient | undefined;
   /** It has several parts: they take turns with data, so that it holds up nobody's signals. */
   readonly large: boolean;
+  readonly startMs: number;
   bytes: number;
   complete: boolean;
   /** The agent is not to have it: what still comes is dropped, and the last part answered with this. */
@@ -48,11 +50,13 @@ export class RequestRoutes {
   readonly #byLinkId = new Map<number, RoutedRequest>();
   readonly #byClient = new Map<LinkClient, ClientRequests>();
   readonly #onGivenUp: (client: LinkClient, route: RoutedRequest) => void;
+  readonly #durations: Distribution;
   #lastLinkId = 0;
 
   /** `onGivenUp` is told of a request of which parts were sent, and that is refused now: the agent is to forget it. */
-  constructor(onGivenUp: (client: LinkClient, route: RoutedRequest) => void) {
+  constructor(onGivenUp: (client: LinkClient, route: RoutedRequest) => void, durations: Distribution) {
     this.#onGivenUp = onGivenUp;
+    this.#durations = durations;
   }
 
   /**
@@ -124,6 +128,7 @@ export class RequestRoutes {
       throw violation(`RESPONSE ${frame.id} is larger than ${MAX_MESSAGE_BYTES} bytes`);
     if ((frame.flags & MORE) === 0) {
       this.#byLinkId.delete(frame.id);
+      this.#durations.add((performance.now() - route.startMs) / 1000);
       // Nobody waits: it was cancelled, given up, or its client has gone, whose count is of no use any more.
       if (route.client === undefined && route.refused === undefined) route.requests.cancelled--;
       this.#answered(route);
@@ -158,7 +163,7 @@ export class RequestRoutes {
             )
           : undefined;
     const linkId = this.#newLinkId();
-    const progress = { bytes: 0, complete: false, answerBytes: 0 };
+    const progress = { bytes: 0, complete: false, answerBytes: 0, startMs: performance.now() };
     const route: RoutedRequest = { linkId, clientId, requests, client, large, refused, ...progress };
     requests.byId.set(clientId, route);
     if (refused === undefined) this.#byLinkId.set(linkId, route);

@@ -66,6 +66,11 @@ export const commands: Readonly<Record<string, CommandEntry>> = {
     usage: '',
     load: () => import('./commands/doctor.ts'),
   },
+  debug: {
+    summary: 'collect what is known of a container that misbehaves into one archive, without user data',
+    usage: 'CONTAINER|SANDBOX',
+    load: () => import('./commands/debug.ts'),
+  },
   pool: {
     summary: 'keep VMs waiting, so that containers start sooner, until it is ended',
     usage: '',

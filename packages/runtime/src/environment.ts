@@ -30,6 +30,7 @@ const variables: Readonly<Record<keyof Settings, string>> = {
   transport: 'CORACLE_TRANSPORT',
   template: 'CORACLE_TEMPLATE',
   proxy: 'CORACLE_PROXY',
+  metrics: 'CORACLE_METRICS',
   bootTimeoutMs: 'CORACLE_BOOT_TIMEOUT_MS',
 };
 

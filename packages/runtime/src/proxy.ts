@@ -56,7 +56,7 @@ export async function startProxy(place: ProxyPlace): Promise<void> {
 
 /** What our own programs need of our environment; engines put secrets into the rest. */
 export function environment(): Record<string, string> {
-  const names = ['PATH', 'HOME', 'CORACLE_CACHE', 'XDG_CACHE_HOME', 'CORACLE_LOG'];
+  const names = ['PATH', 'HOME', 'CORACLE_CACHE', 'XDG_CACHE_HOME', 'CORACLE_LOG', 'CORACLE_METRICS'];
   return Object.fromEntries(
     names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
   );

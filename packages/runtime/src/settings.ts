@@ -24,6 +24,8 @@ export interface Settings {
   readonly template: 'auto' | 'existing' | 'off';
   /** CORACLE_PROXY: one proxy for all VMs, or one for each. */
   readonly proxy: ProxyMode;
+  /** CORACLE_METRICS: `[HOST:]PORT` on which a proxy that is started serves its metrics; `off` unless given. */
+  readonly metrics: string;
   /** CORACLE_BOOT_TIMEOUT_MS: how long a guest may take until its agent answers. */
   readonly bootTimeoutMs: number;
 }
@@ -43,6 +45,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env): Settings {
     transport: choice(env, 'CORACLE_TRANSPORT', transports),
     template: choice(env, 'CORACLE_TEMPLATE', ['auto', 'existing', 'off']),
     proxy: choice(env, 'CORACLE_PROXY', ['shared', 'sandbox']),
+    metrics: address(env, 'CORACLE_METRICS'),
     bootTimeoutMs: milliseconds(env, 'CORACLE_BOOT_TIMEOUT_MS', defaultBootTimeoutMs),
   };
 }
@@ -63,6 +66,13 @@ function choice<const T extends readonly [string, ...string[]]>(
   if (value === undefined || value === '') return words[0];
   if (words.includes(value)) return value;
   throw new CliError(`${name}=${value} is not known; give one of ${words.join(', ')}`);
+}
+
+function address(env: NodeJS.ProcessEnv, name: string): string {
+  const value = env[name];
+  if (value === undefined || value === '') return 'off';
+  if (/^(?:\S+:)?\d{1,5}$/.test(value)) return value;
+  throw new CliError(`${name}=${value} is not [HOST:]PORT`);
 }
 
 function milliseconds(env: NodeJS.ProcessEnv, name: string, otherwise: number): number {

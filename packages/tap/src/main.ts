@@ -4,14 +4,26 @@ import type { Command } from './commands/command.ts';
 import { decode } from './commands/decode.ts';
 import { diagnose } from './commands/diagnose.ts';
 import { follow } from './commands/follow.ts';
+import { live } from './commands/live.ts';
 import { record } from './commands/record.ts';
+import { report as reportPage } from './commands/report.ts';
 import { show } from './commands/show.ts';
 import { stats } from './commands/stats.ts';
 import { TapError } from './errors.ts';
 import { printable, table } from './words/text.ts';
 
 const commands = new Map<string, Command>(
-  Object.entries({ record, show, stats, follow, diagnose, cast, decode }),
+  Object.entries({
+    live,
+    record,
+    show,
+    stats,
+    follow,
+    diagnose,
+    report: reportPage,
+    cast,
+    decode,
+  }),
 );
 
 const usage = `Usage: ${[...commands.values()].map((command) => `coracle-tap ${command.usage}`).join('\n       ')}

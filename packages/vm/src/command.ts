@@ -38,7 +38,7 @@ const gibibyte = 1024 * mebibyte;
 
 /** QEMU's command line (qemu-system-x86_64(1)), without the program itself. */
 export function qemuArguments(options: QemuOptions): string[] {
-  const { spec, image, paths, accel } = options;
+  const { spec, image, paths } = options;
   if (!Number.isInteger(spec.memoryBytes / mebibyte) || spec.memoryBytes < 64 * mebibyte) {
     throw new VmError(
       'bad-spec',
@@ -57,7 +57,7 @@ export function qemuArguments(options: QemuOptions): string[] {
       '-machine',
       'q35,usb=off,vmport=off,hpet=off,sata=off,smbus=off,smm=off,graphics=off,memory-backend=ram',
     ],
-    ...acceleratorArguments(accel),
+    ...acceleratorArguments(options),
     ...['-smp', String(spec.vcpus), ...memoryArguments(spec.memoryBytes, image)],
     ...['-object', memoryBackend(options, memory)],
     // resourcecontrol stays allowed: it would forbid sched_setaffinity, which a pinning operator needs.
@@ -122,11 +122,14 @@ function linkArguments({ link, paths }: QemuOptions): string[] {
   ];
 }
 
-function acceleratorArguments(accel: Accel): string[] {
+function acceleratorArguments({ accel, spec, image }: QemuOptions): string[] {
   if (accel === 'kvm') return ['-accel', 'kvm', '-cpu', 'host'];
   // One host thread for each vCPU; on a single-core host more threads only add locking. The default
   // cache of translated code is 1 GiB, of which a small guest never fills a quarter.
-  const thread = cpus().length > 1 ? 'multi' : 'single';
+  // QEMU before 8.1 may translate code while another vCPU writes it, and go on with what is there no more; Linux
+  // patches its jump labels so. One boot in some fifty ended in a panic.
+  const safe = spec.vcpus === 1 || image.leavesCodeAlone;
+  const thread = safe && cpus().length > 1 ? 'multi' : 'single';
   // With ERMS and FSRM kernel and glibc copy by `rep movsb`, which TCG runs byte by byte; without them they
   // move words, and boots, execs and copies get 20 to 30 % faster.
   return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max,erms=off,fsrm=off'];

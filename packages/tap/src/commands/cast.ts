@@ -1,4 +1,3 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
 import { TextDecoder } from 'node:util';
 import { decodeControlRecords } from '@coracle/wire';
 import { TapError } from '../errors.ts';
@@ -10,6 +9,7 @@ import type { RecordView } from '../read/record-view.ts';
 import { DamageReport } from '../words/damage.ts';
 import { jsonLine } from '../words/text.ts';
 import { type Command, parseCommand } from './command.ts';
+import { writeNewFile } from './new-file.ts';
 
 export const cast: Command = {
   usage: 'cast FILE PROCESS --output FILE [--input]',
@@ -44,24 +44,10 @@ export const cast: Command = {
     );
     report.end(reader);
     session.check(path);
-    const descriptor = create(values.output);
-    try {
-      writeSync(descriptor, session.text(Number(reader.startNs / 1_000_000_000n)));
-    } finally {
-      closeSync(descriptor);
-    }
+    writeNewFile(values.output, session.text(Number(reader.startNs / 1_000_000_000n)));
     return 0;
   },
 };
-
-/** What was on somebody's screen is for the owner's eyes. */
-function create(path: string): number {
-  try {
-    return openSync(path, 'wx', 0o600);
-  } catch (cause) {
-    throw new TapError('output', `cannot create ${path}: ${(cause as Error).message}`, { cause });
-  }
-}
 
 /** A day of a busy terminal; what is longer is no session to be looked at. */
 const MAX_TEXT_CHARACTERS = 256 * 1024 * 1024;

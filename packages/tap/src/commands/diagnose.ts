@@ -2,16 +2,14 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Diagnosis, diagnose as diagnoseFile } from '../diagnose/diagnose.ts';
+import { explainRecords } from '../diagnose/evidence.ts';
 import type { Finding } from '../diagnose/finding.ts';
 import { TapError } from '../errors.ts';
-import { NamesBySandbox } from '../model/names-by-sandbox.ts';
-import { readCapture } from '../read/read-file.ts';
 import { CaptureFiles } from '../record/capture-files.ts';
 import { captureFromProxy } from '../record/proxy-capture.ts';
 import { DamageReport } from '../words/damage.ts';
-import { explain, route, typeName } from '../words/explain.ts';
 import { Output } from '../words/output.ts';
-import { count, formatBytes, formatClock, formatSpan, jsonLine, printable } from '../words/text.ts';
+import { count, formatBytes, formatSpan, jsonLine, printable } from '../words/text.ts';
 import { type Command, jsonOption, parseCommand } from './command.ts';
 import { proxyHelp, proxyOption, proxySocket } from './record.ts';
 
@@ -115,10 +113,8 @@ async function text(
   const hints = findings.filter(({ level }) => level === 'hint');
   const bytes = [...flows.sandboxes.values()].reduce((sum, flow) => sum + flow.bytes, 0);
   const looked = `${count(reader.records, 'record')}, ${formatBytes(bytes)} of payload, ${formatSpan(reader.endNs)}`;
-  const lines = new Map<number, string>();
   const wanted = new Set(findings.flatMap(({ evidence }) => evidence));
-  // Read again for the words of the proofs; what is piped in can be read once.
-  if (wanted.size > 0 && path !== '-') await explainRecords(path, wanted, lines, signal);
+  const lines = await explainRecords(path, wanted, { signal });
   const paragraphs = (list: readonly Finding[]): string[] =>
     list.flatMap((finding) => [
       '',
@@ -133,31 +129,6 @@ async function text(
     ...paragraphs(problems),
     ...(hints.length === 0 ? [] : ['', 'Perhaps as it should be:', ...paragraphs(hints)]),
   ];
-}
-
-async function explainRecords(
-  path: string,
-  wanted: ReadonlySet<number>,
-  lines: Map<number, string>,
-  signal: AbortSignal,
-): Promise<void> {
-  const names = new NamesBySandbox();
-  await readCapture(
-    path,
-    {
-      record: (record) => {
-        const own = names.of(record);
-        const message = own.take(record);
-        if (!wanted.has(record.number)) return;
-        const time = formatClock(record.startNs, record.timeNs);
-        lines.set(
-          record.number,
-          `#${record.number} ${time} ${route(record)} ${typeName(record)}: ${explain(record, own, message)}`,
-        );
-      },
-    },
-    { signal },
-  );
 }
 
 function wrap(text: string, width: number): string[] {

@@ -2,6 +2,7 @@ import { Flows } from '../model/flows.ts';
 import { describeStreamId } from '../model/names.ts';
 import type { SandboxFlow } from '../model/sandbox-flow.ts';
 import type { StreamFlow } from '../model/stream-flow.ts';
+import { describeStreamState } from '../model/stream-state.ts';
 import { readCapture } from '../read/read-file.ts';
 import { DamageReport } from '../words/damage.ts';
 import { Output } from '../words/output.ts';
@@ -70,7 +71,7 @@ function text(flow: SandboxFlow, top: number): string[] {
       stream.trips === 0
         ? '–'
         : `${formatSpan(stream.tripNs / stream.trips)}, ${formatSpan(stream.longestTripNs)}`,
-      stateOf(stream),
+      describeStreamState(stream),
     ]);
   const head = [
     'id',
@@ -100,13 +101,6 @@ function rateOf({ bytes, first, lastData }: StreamFlow): string {
   return ns > 0 ? `${formatBytes(Math.round((bytes / ns) * 1e9))}/s` : '–';
 }
 
-function stateOf(stream: StreamFlow): string {
-  if (stream.stopped !== undefined) return 'stopped';
-  if (stream.complete) return 'ended';
-  if (stream.blocked !== undefined) return `no credit, ${formatBytes(stream.undelivered)} not delivered`;
-  return stream.final === undefined ? 'open' : `ended, ${formatBytes(stream.undelivered)} not delivered`;
-}
-
 function* json(flow: SandboxFlow): Generator<string> {
   const { sandbox, frames, bytes, dropped, folded } = flow;
   const requests = flow.requests.size;
@@ -128,7 +122,7 @@ function* json(flow: SandboxFlow): Generator<string> {
       undelivered: stream.undelivered,
       withoutCredit: { times: stream.blocks, ns: stream.blockedNs, longestNs: stream.longestBlockNs },
       deliveredAfter: { samples: stream.trips, totalNs: stream.tripNs, longestNs: stream.longestTripNs },
-      state: stateOf(stream),
+      state: describeStreamState(stream),
     });
   }
 }

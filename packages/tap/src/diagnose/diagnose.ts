@@ -1,13 +1,14 @@
 /** Reads a capture and says what stands still in it, and why. */
 import { frameTypeName } from '@coracle/wire';
 import { Flows } from '../model/flows.ts';
+import type { ControlMessage } from '../model/messages.ts';
 import { describeProcess, describeStreamId, isOfProcess, isOfStream, processNumber } from '../model/names.ts';
 import type { SandboxFlow } from '../model/sandbox-flow.ts';
 import type { CaptureReader, ReaderEvents } from '../read/capture-reader.ts';
 import { readCapture } from '../read/read-file.ts';
 import type { RecordView } from '../read/record-view.ts';
 import { checkClients } from './clients.ts';
-import type { Cause, Check, Finding } from './finding.ts';
+import type { Cause, Check, CheckContext, Finding } from './finding.ts';
 import { checkLink, sentence } from './link.ts';
 import { checkRequests } from './requests.ts';
 import { checkStreams } from './streams.ts';
@@ -21,7 +22,10 @@ export interface DiagnoseOptions {
   readonly stallNs?: number;
   readonly signal?: AbortSignal;
   /** What else is to be told of the file. */
-  readonly events?: Pick<ReaderEvents, 'damage' | 'counters'>;
+  readonly events?: Pick<ReaderEvents, 'damage' | 'counters'> & {
+    /** After its sandbox's flow has taken it. */
+    record?(record: RecordView, flow: SandboxFlow, message: ControlMessage | undefined): void;
+  };
 }
 
 export interface Diagnosis {
@@ -35,15 +39,15 @@ export const DEFAULT_STALL_NS = 1e9;
 /** @throws TapError as readCapture */
 export async function diagnose(path: string, options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const { stallNs = DEFAULT_STALL_NS, signal, events } = options;
-  const broken = new BrokenRules();
-  const flows = new Flows({
-    violation: (flow, record, what) => broken.add('protocol_violation', flow, record, what),
-    loss: (flow, record, what) => broken.add('data_loss', flow, record, what),
-  });
+  const diagnoser = new Diagnoser();
+  const { flows } = diagnoser;
   const reader = await readCapture(
     path,
     {
-      record: (record) => void flows.take(record),
+      record: (record) => {
+        const message = flows.take(record);
+        events?.record?.(record, flows.of(record.sandbox), message);
+      },
       counters: (counters) => {
         flows.counters(counters);
         events?.counters?.(counters);
@@ -53,11 +57,21 @@ export async function diagnose(path: string, options: DiagnoseOptions = {}): Pro
     signal === undefined ? {} : { signal },
   );
   const context = { startNs: reader.startNs, endNs: reader.endNs, stallNs };
-  const findings = [...flows.sandboxes.values()].flatMap((flow) => [
-    ...broken.of(flow),
-    ...checks.flatMap((check) => [...check(flow, context)]),
-  ]);
+  const findings = [...flows.sandboxes.values()].flatMap((flow) => diagnoser.findings(flow, context));
   return { findings, reader, flows };
+}
+
+/** Takes records as they come; asked at any time, it says what stands still then. */
+export class Diagnoser {
+  readonly #broken = new BrokenRules();
+  readonly flows = new Flows({
+    violation: (flow, record, what) => this.#broken.add('protocol_violation', flow, record, what),
+    loss: (flow, record, what) => this.#broken.add('data_loss', flow, record, what),
+  });
+
+  findings(flow: SandboxFlow, context: CheckContext): Finding[] {
+    return [...this.#broken.of(flow), ...checks.flatMap((check) => [...check(flow, context)])];
+  }
 }
 
 /** Rules of docs/protocol.md that were broken; one that breaks them a thousand times is told once. */

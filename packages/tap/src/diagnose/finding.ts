@@ -29,6 +29,9 @@ export interface Finding {
   /** A `hint` may be just as it should be: a shell that waits for input. */
   readonly level: 'problem' | 'hint';
   readonly sandbox: string;
+  /** The process that it is about, if it is about one; and the id of its stream. */
+  readonly process?: number;
+  readonly stream?: number;
   /** What is wrong, in a few words. */
   readonly title: string;
   /** Why, in sentences. */
@@ -44,6 +47,8 @@ export interface CheckContext {
   readonly endNs: number;
   /** What has not moved for so long stands still. */
   readonly stallNs: number;
+  /** The capture goes on: its end is now. */
+  readonly live?: boolean;
 }
 
 export type Check = (flow: SandboxFlow, context: CheckContext) => Iterable<Finding>;
@@ -54,8 +59,9 @@ export function lasts(since: Seen | undefined, { endNs, stallNs }: CheckContext)
 }
 
 /** "since 14:03:22.123456, for 4.10 s until the capture ended". */
-export function sinceText({ timeNs }: Seen, { startNs, endNs }: CheckContext): string {
-  return `since ${formatClock(startNs, timeNs)}, for ${formatSpan(endNs - timeNs)} until the capture ended`;
+export function sinceText({ timeNs }: Seen, { startNs, endNs, live = false }: CheckContext): string {
+  const until = live ? '' : ' until the capture ended';
+  return `since ${formatClock(startNs, timeNs)}, for ${formatSpan(endNs - timeNs)}${until}`;
 }
 
 export function numbers(...seen: readonly (Seen | undefined)[]): number[] {

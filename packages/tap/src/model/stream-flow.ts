@@ -38,6 +38,7 @@ export class StreamFlow {
   blocks = 0;
   /** From a byte until it is said to be delivered: the longest and all of those that were measured. */
   longestTripNs = 0;
+  lastTripNs = 0;
   tripNs = 0;
   trips = 0;
   #measured: { readonly end: number; readonly timeNs: number } | undefined;
@@ -98,6 +99,7 @@ export class StreamFlow {
       const tripNs = seen.timeNs - measured.timeNs;
       this.trips++;
       this.tripNs += tripNs;
+      this.lastTripNs = tripNs;
       this.longestTripNs = Math.max(this.longestTripNs, tripNs);
       this.#measured = undefined;
     }
