@@ -426,4 +426,13 @@ describe('the agent', () => {
     await call('key 0');
     expect(runs.length).toBe(1026);
   });
+
+  it('remembers nothing after a rehearsal', async () => {
+    const { server, runs } = agent();
+    const call = await caller(server);
+    await call('key');
+    server.forgetAnswers();
+    await call('key');
+    expect(runs.length).toBe(2);
+  });
 });
