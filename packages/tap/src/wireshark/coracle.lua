@@ -75,6 +75,7 @@ local names = {
     [6] = "client_queue",
     [7] = "guest_queue",
     [8] = "already",
+    [9] = "stream_state",
   },
 }
 local payload_range = {
@@ -192,6 +193,7 @@ local messages = {
     [4] = { name = "host_time_ns", kind = "number" },
     [5] = { name = "entropy", kind = "bytes" },
     [6] = { name = "find_devices", kind = "bool" },
+    [7] = { name = "rehearsal", kind = "bool" },
   },
   Share = {
     [1] = { name = "tag", kind = "string" },
