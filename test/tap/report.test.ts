@@ -1,5 +1,5 @@
 /** `coracle-tap report` as people see it: its pages in a real Chromium, without a network. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CreateContainerRequest, CreateContainerResponse } from '@coracle/wire';
 import type { Browser, Locator } from 'playwright-core';
@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeCapture } from '../../packages/tap/src/testing/make-capture.ts';
 import { open, ReportPlace, startBrowser } from './page.ts';
 
+const root = join(import.meta.dirname, '../..');
 const place = new ReportPlace();
 let browser: Browser;
 beforeAll(async () => {
@@ -70,6 +71,32 @@ describe('a stalled stream', () => {
     expect(await page.locator('.step').count()).toBe(0);
     await page.getByRole('button', { name: 'Show all of it' }).click();
     expect(await page.locator('.step').count()).toBe(all);
+  });
+});
+
+describe('a capture that is not whole', () => {
+  it('is shown as far as it goes, and the page says what is missing', async () => {
+    const whole = readFileSync(join(root, capture('failures/busy')));
+    const hurt = Buffer.from(whole);
+    // A length in the middle, and the end.
+    hurt.writeUInt32LE(7, Math.floor(whole.length / 2 / 4) * 4);
+    const path = join(place.folder, 'hurt.pcapng');
+    writeFileSync(path, hurt.subarray(0, whole.length - 50));
+    const { page, complaints } = await open(browser, place.report(path));
+    await page.getByText('Parts of the file could not be read').click();
+    expect(await page.locator('#findings details li').allTextContents()).toContainEqual(
+      expect.stringMatching(/^damaged at byte \d+: the file ends within a block/),
+    );
+    expect(await page.locator('.step').count()).toBeGreaterThan(20);
+    expect(complaints).toEqual([]);
+  });
+
+  it('that holds no record is an empty page', async () => {
+    const path = join(place.folder, 'empty.pcapng');
+    writeFileSync(path, readFileSync(join(root, capture('failures/busy'))).subarray(0, 48));
+    const { page, complaints } = await open(browser, place.report(path));
+    expect(await page.locator('.name p').textContent()).toBe('An empty capture');
+    expect(complaints).toEqual([]);
   });
 });
 

@@ -41,6 +41,12 @@ export function* checkLink(flow: SandboxFlow, context: CheckContext): Generator<
       text: `${sentence(lost.text)} Nobody had asked for that (DestroySandbox). ${running.length === 0 ? 'No process ran.' : `Without an exit are ${running.map(({ number }) => processText(flow, number)).join(', ')}.`}`,
       evidence: numbers(lost),
     };
+  // Streams that have no credit say so themselves.
+  const blocking = new Set(
+    [...flow.processes.values()]
+      .filter(({ outputs }) => outputs.some(({ blocked }) => blocked !== undefined))
+      .map(({ owner }) => owner),
+  );
   for (const client of flow.clients.values()) {
     if (client.closed === undefined && lasts(client.waitsForGuest?.since, context))
       yield {
@@ -51,10 +57,7 @@ export function* checkLink(flow: SandboxFlow, context: CheckContext): Generator<
         text: `${grouped(client.waitsForGuest.bytes)} bytes of ${describeClient(client)} wait in the proxy for it ${sinceText(client.waitsForGuest.since, context)}. The VM is paused, or its agent is stuck.`,
         evidence: numbers(client.waitsForGuest.since, flow.lastFromGuest),
       };
-    // Streams that it owns and that have no credit say so themselves.
-    const blocks = [...flow.processes.values()].some(
-      ({ owner, outputs }) => owner === client.number && outputs.some(({ blocked }) => blocked !== undefined),
-    );
+    const blocks = blocking.has(client.number);
     if (client.closed === undefined && !blocks && lasts(client.waitsForClient?.since, context))
       yield {
         cause: 'client_stuck',

@@ -113,6 +113,8 @@ export class SandboxFlow {
   readonly requests = new Map<string, RequestFlow>();
   readonly clients = new Map<number, ClientFlow>();
   readonly #events: FlowEvents;
+  /** By client, so that one that ends costs its own processes only. */
+  readonly #owned = new Map<number, Set<ProcessFlow>>();
   link: 'unknown' | 'opening' | 'open' | 'closed' = 'unknown';
   linkSince: Seen | undefined;
   linkEnds: (Seen & { readonly code: string; readonly text: string })[] = [];
@@ -173,7 +175,7 @@ export class SandboxFlow {
     this.requests.clear();
     for (const process of this.processes.values()) {
       process.generation = undefined;
-      process.owner = 0;
+      this.#own(process, 0);
       process.asked = undefined;
       for (const stream of process.streams) stream.forget();
     }
@@ -203,6 +205,7 @@ export class SandboxFlow {
   #makeRoom(): void {
     for (const [number, process] of this.processes) {
       if (!process.complete && this.processes.size < 2 * MAX_PROCESSES) continue;
+      this.#own(process, 0);
       this.processes.delete(number);
       this.folded++;
       if (this.processes.size < MAX_PROCESSES * 0.9) return;
@@ -264,15 +267,25 @@ export class SandboxFlow {
     }
   }
 
+  #own(process: ProcessFlow, connection: number): void {
+    const before = this.#owned.get(process.owner);
+    before?.delete(process);
+    if (before?.size === 0) this.#owned.delete(process.owner);
+    process.owner = connection;
+    if (connection === 0) return;
+    const owned = this.#owned.get(connection);
+    if (owned === undefined) this.#owned.set(connection, new Set([process]));
+    else owned.add(process);
+  }
+
   #clientClosed(connection: number, end: Seen & { code: string; text: string }): void {
     const client = this.clients.get(connection);
     if (client !== undefined) client.closed = end;
     for (const [key, request] of this.requests)
       if (request.connection === connection) this.requests.delete(key);
     let owned = false;
-    for (const process of this.processes.values()) {
-      if (process.owner !== connection) continue;
-      process.owner = 0;
+    for (const process of [...(this.#owned.get(connection) ?? [])]) {
+      this.#own(process, 0);
       if (client !== undefined) process.abandoned = { client };
       owned ||= !process.complete;
     }
@@ -289,7 +302,7 @@ export class SandboxFlow {
       return;
     if (process.generation === undefined) {
       process.generation = record.generation;
-      process.owner = record.connection;
+      this.#own(process, record.connection);
     }
     const stream = process.streams[record.id % 4] as StreamFlow;
     let problem: string | undefined;
@@ -394,7 +407,7 @@ export class SandboxFlow {
     process.attaches++;
     process.abandoned = undefined;
     process.attached = seen;
-    process.owner = record.connection;
+    this.#own(process, record.connection);
     process.generation = record.generation;
   }
 
