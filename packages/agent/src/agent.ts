@@ -6,6 +6,7 @@ import { Crun } from './crun.ts';
 import { findCrun } from './crun-program.ts';
 import { agentHandlers } from './handlers.ts';
 import { AGENT_LIMITS, type AgentLimits } from './limits.ts';
+import { LinkCapture } from './link-capture.ts';
 import { ProcessTable } from './processes.ts';
 import { Reaper } from './reaper.ts';
 import { Sandbox } from './sandbox.ts';
@@ -54,10 +55,14 @@ export function createAgent({
     local,
     maxExecRecords: limits.maxExecRecords,
   });
-  const server = new RequestServer(agentHandlers({ sandbox, crun, local, bootMs, timeline, destroyed }));
+  const server = new RequestServer(
+    agentHandlers({ sandbox, crun, local, bootMs, timeline, capture: () => capture, destroyed }),
+  );
+  const sessions = new SessionHost(processes, server);
+  const capture = new LinkCapture(sessions);
   return {
     sandbox,
-    sessions: new SessionHost(processes, server),
+    sessions,
     reaper,
     runHelper: (args) => runHelper(reaper, args),
   };
