@@ -153,6 +153,10 @@ test('the filter, folding and freezing change what is shown', async () => {
   screen.type('f');
   await screen.has(/web\/calm .*signal 9/);
   ticks.signal('SIGKILL');
+  // No shell has started it: there is nobody to bring it back, and it stays.
+  screen.type('\x1a');
+  screen.type('f');
+  await screen.has('❄ frozen');
   screen.type('\x03');
   expect(await screen.ended()).toBe(0);
 });

@@ -44,7 +44,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Tells what it took at most, when it ends. */
 const WATCH =
-  'data:text/javascript,process.on("exit",()=>process.stderr.write(`resident ${process.resourceUsage().maxRSS}`))';
+  'data:text/javascript,process.on("exit",()=>console.error("resident",process.resourceUsage().maxRSS))';
 
 it.each(['stats', 'diagnose', 'show', 'show --json'])('%s', async (command) => {
   expect(written / 1024).toBeGreaterThan(MOST_RESIDENT_KIB);
