@@ -77,13 +77,16 @@ shared(
 // A VM has a network stack of its own, which is nobody else's; runc would share one.
 test.each([
   ['host', /a virtual machine cannot share it.*publish its ports/s],
-  ['container:other', /another virtual machine has it already.*not supported/s],
+  ['container:other', /process \d+ has it already.*one virtual machine, which is not supported/s],
+  ['container:runc', /process \d+ has it already.*one virtual machine, which is not supported/s],
 ])('--network=%s is refused, and the message says why', async (network, message) => {
-  const other = 'docker run -d --name=other --runtime=coracle $IMAGE sleep 1000 >/dev/null';
+  // Of another container's it would take the interfaces away; with --network=none there would be nothing to notice.
+  const runtime = network === 'container:runc' ? 'runc' : 'coracle --network=none';
+  const other = `docker run -d --name=${network.slice('container:'.length)} --runtime=${runtime} $IMAGE sleep 1000 >/dev/null`;
   const { code, stderr } = await inside(
     inject('world'),
     `${network === 'host' ? 'true' : other}
-     docker run --rm --runtime=coracle --network=${network} $IMAGE true; code=$?; docker rm -f other >/dev/null 2>&1; exit $code`,
+     docker run --rm --runtime=coracle --network=${network} $IMAGE true; code=$?; docker rm -f other runc >/dev/null 2>&1; exit $code`,
   );
   expect(code).toBe(125);
   expect(stderr).toMatch(message);

@@ -1,4 +1,5 @@
 /** What is left on the host after much has been run and killed, and when much starts at once. */
+import { statSync } from 'node:fs';
 import { expect, inject, test } from 'vitest';
 import { until } from '../support/wait.ts';
 import { inside, leftovers } from './world.ts';
@@ -24,6 +25,30 @@ test('8 containers that are started at once', async () => {
      for pid in $pids; do wait $pid; echo $?; done`,
   );
   expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '0\n1\n2\n3\n4\n5\n6\n7\n', stderr: '' });
+  await nothingMoreThan(before);
+});
+
+test('a churn of 30 starts, execs and stops, six at a time, on a network with names', {
+  timeout: 1_200_000,
+}, async () => {
+  const before = leftovers(world);
+  await inside(world, 'docker network create churn >/dev/null');
+  const life = `
+    docker run -d --runtime=coracle --network=churn --name=$C $IMAGE sh -c 'trap "exit 7" TERM; echo up; while :; do sleep 0.1; done' >/dev/null
+    logged $C up; docker exec $C echo $C; docker exec -i $C wc -c < /bin/busybox
+    docker exec $C nslookup -type=a $C | grep -c ^Name; docker stop -t 60 $C; state $C {{.ExitCode}}; docker rm $C`;
+  const size = statSync('/bin/busybox').size;
+  let next = 0;
+  const lane = async () => {
+    while (next < 30) {
+      const name = `churn${next++}`;
+      const ended = await inside(world, life, { env: { C: name } });
+      const stdout = [name, size, 1, name, 7, name, ''].join('\n');
+      expect(ended).toEqual({ code: 0, stdout, stderr: '' });
+    }
+  };
+  await Promise.all(Array.from({ length: 6 }, lane));
+  expect(await inside(world, 'docker network rm churn')).toMatchObject({ code: 0 });
   await nothingMoreThan(before);
 });
 

@@ -206,7 +206,7 @@ describe('a namespace that an engine has made', () => {
     const ended = await place.coracle(['run', '--bundle', bundle, 'second']);
     expect(ended.code).toBe(1);
     expect(ended.stderr).toMatch(
-      /cannot take over the network interface eth0 .*another virtual machine has it already/,
+      /cannot share the network namespace .*: another virtual machine has it already;.*not supported yet/,
     );
     expect(await execIn('net', 'ping -c 1 -w 5 10.77.1.1')).toContain('1 packets received');
   });

@@ -55,11 +55,13 @@ export function createAgent({
     local,
     maxExecRecords: limits.maxExecRecords,
   });
-  const server = new RequestServer(
-    agentHandlers({ sandbox, crun, local, bootMs, timeline, capture: () => capture, destroyed }),
-  );
+  // The answers hold tokens of processes that are no more.
+  const rehearsed = () => server.forgetAnswers();
+  const capture = () => linkCapture;
+  const context = { sandbox, crun, local, bootMs, timeline, capture, destroyed, rehearsed };
+  const server: RequestServer = new RequestServer(agentHandlers(context));
   const sessions = new SessionHost(processes, server);
-  const capture = new LinkCapture(sessions);
+  const linkCapture = new LinkCapture(sessions);
   return {
     sandbox,
     sessions,

@@ -20,6 +20,8 @@ export interface HandlerContext {
   capture(): LinkCapture;
   /** Called when the sandbox is destroyed; the answer has not left yet. */
   destroyed(): void;
+  /** The same after a rehearsal. */
+  rehearsed(): void;
 }
 
 export const AGENT_VERSION = '0.1.0';
@@ -32,6 +34,7 @@ export function agentHandlers({
   timeline,
   capture,
   destroyed,
+  rehearsed,
 }: HandlerContext): AgentHandlers {
   return {
     async getAgentDetails() {
@@ -125,8 +128,8 @@ export function agentHandlers({
       return { pcapng: await capture().read(options, sandbox.id, signal) };
     },
     async destroySandbox() {
-      await sandbox.destroy();
-      destroyed();
+      if (await sandbox.destroy()) destroyed();
+      else rehearsed();
       return {};
     },
   };

@@ -20,6 +20,7 @@ export {
   type ProcessOutput,
   type WindowSize,
 } from './process.ts';
+export { type RehearseOptions, rehearseVm } from './rehearse.ts';
 export type { ProcessResult } from './result.ts';
 export {
   type CreateContainerOptions,

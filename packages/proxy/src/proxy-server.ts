@@ -147,11 +147,9 @@ export class ProxyServer {
   async #listenForMetrics(): Promise<void> {
     const { metrics, log } = this.#options;
     if (metrics === undefined) return;
-    const port = new MetricsPort(this.#metrics);
     try {
-      const bound = await port.listen(metrics);
-      this.#metricsPort = port;
-      log?.info({ host: metrics.host, port: bound }, 'metrics can be asked for');
+      this.#metricsPort = await MetricsPort.listen(this.#metrics, metrics);
+      log?.info({ host: metrics.host, port: this.#metricsPort.port }, 'metrics can be asked for');
     } catch (error) {
       log?.warn({ ...metrics, reason: (error as Error).message }, 'metrics cannot be asked for there');
     }

@@ -6,10 +6,12 @@
  * is too much is dropped, as a network drops it. It ends with its stdin, or when that breaks the rules. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -140,6 +142,18 @@ static int serve(const struct sockaddr_in *server)
 	}
 }
 
+#define NOBODY 65534
+
+/* Asking wants no rights, so whoever should take this program over has none. */
+static int drop_rights(void)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	if (geteuid() != 0)
+		return 0;
+	return setgroups(0, NULL) < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0 ? -1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_in server = { .sin_family = AF_INET };
@@ -148,6 +162,10 @@ int main(int argc, char **argv)
 	if (port < 1 || port > 65535 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1) {
 		fputs("usage: coracle-names ADDRESS PORT\n", stderr);
 		return 2;
+	}
+	if (drop_rights() < 0) {
+		perror("coracle-names: cannot drop its rights");
+		return 1;
 	}
 	server.sin_port = htons((uint16_t)port);
 	for (int i = 0; i < QUERIES_MAX; i++)

@@ -135,7 +135,7 @@ test('a writer of lines is not put aside at each line: 200,000 lines took ten ti
 });
 
 test('the accelerator decides about CPU and mitigations', () => {
-  expect(values(qemuArguments(base), '-cpu')).toEqual(['max,erms=off,fsrm=off']);
+  expect(values(qemuArguments(base), '-cpu')).toEqual(['max,erms=off,fsrm=off,la57=off']);
   expect(kernelCommandLine(base)).toContain('mitigations=off');
   expect(values(qemuArguments({ ...base, accel: 'kvm' }), '-cpu')).toEqual(['host']);
   expect(kernelCommandLine({ ...base, accel: 'kvm' })).not.toMatch(/mitigations|nokaslr/);

@@ -4,6 +4,7 @@ import { inNetworkNamespace, inNewNetworkNamespace, setInterfaceUp } from '@cora
 import { CliError, messageOf } from '../errors.ts';
 import type { DriverName } from '../settings.ts';
 import type { Spec } from '../spec.ts';
+import { hasTaps } from './read-network.ts';
 
 export type NetworkNamespace =
   /** One of its own, as long as its shim lives. */
@@ -13,7 +14,10 @@ export type NetworkNamespace =
   /** Without a VM: processes are in the namespace of whoever started the agent. */
   | { readonly kind: 'host' };
 
-/** linux.namespaces of config-linux.md. @throws CliError for the host's network, and for a path that is no namespace */
+/**
+ * linux.namespaces of config-linux.md.
+ * @throws CliError for the host's network, for one that somebody else has, and for a path that is no namespace
+ */
 export function planNamespace(spec: Spec, driver: DriverName): NetworkNamespace {
   const listed = spec.linux?.namespaces?.find(({ type }) => type === 'network');
   if (listed === undefined) {
@@ -30,7 +34,27 @@ export function planNamespace(spec: Spec, driver: DriverName): NetworkNamespace 
       `the network namespace ${listed.path} is the one that coracle itself is in: a virtual machine cannot share it; ` +
         'give the container a network of its own and publish its ports, or run it with another runtime',
     );
+  if (driver !== 'local') checkUnshared(listed.path);
   return { kind: 'path', path: listed.path, inode };
+}
+
+/**
+ * A VM takes the interfaces of its namespace over, and has a loopback of its own: with it nobody else has a network there, and
+ * nothing is shared. Engines name a namespace that another container has by that one's process.
+ */
+function checkUnshared(path: string): void {
+  const pid = /^\/proc\/(\d+)\/ns\/net$/.exec(path)?.[1];
+  const owner =
+    pid !== undefined
+      ? `process ${pid} has it already`
+      : inNetworkNamespace(path, hasTaps)
+        ? 'another virtual machine has it already'
+        : undefined;
+  if (owner === undefined) return;
+  throw new CliError(
+    `cannot share the network namespace ${path}: ${owner}; containers that share one would have to be in one virtual ` +
+      'machine, which is not supported yet: connect them by a network, or run both with another runtime',
+  );
 }
 
 function namespaceInode(path: string): number {

@@ -25,6 +25,12 @@ const { kernel, redirect, routerAdvertisement } = rtnetlink.RouteProtocol;
 /** The guest's kernel makes them as the host's has. */
 const madeByKernels: readonly number[] = [kernel, redirect, routerAdvertisement];
 
+/** Whether a VM has the calling thread's namespace. @throws SysError */
+export function hasTaps(): boolean {
+  using socket = new rtnetlink.NetlinkSocket();
+  return rtnetlink.listLinks(socket).some(({ name }) => TAP_NAME.test(name));
+}
+
 /** Of the calling thread's namespace. @throws SysError */
 export function readNetwork(): NamespaceNetwork {
   using socket = new rtnetlink.NetlinkSocket();
