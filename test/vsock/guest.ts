@@ -55,7 +55,7 @@ export async function runInGuest(
       vm: driver(),
       image: options.image,
       memoryBytes,
-      vcpus: 2,
+      vcpus: 1,
       shares: [{ tag, binds: [{ name: 'rootfs', source: skeleton.root }, ...named] }],
       bootFailure,
     });

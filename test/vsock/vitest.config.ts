@@ -9,7 +9,7 @@ export default defineConfig({
     include: ['test/vsock/**/*.test.ts'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    // One process less to start, one after the other: the guest has two CPUs.
+    // One process less to start, one after the other: the guest has one CPU.
     fileParallelism: false,
     isolate: false,
   },
