@@ -2,10 +2,13 @@
  * Captures of the real proxy with the real agent: switched on and off while streams run, across a killed proxy, and
  * with a reader that stands still. What a capture holds is told in packages/wire and packages/tap.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream, readFileSync, writeFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
-import type { Container, Sandbox } from '@coracle/client';
+import { fileURLToPath } from 'node:url';
+import { type Container, Coracle, type Sandbox } from '@coracle/client';
 import { CaptureFiles, captureFromProxy, Flows, readCapture, type SandboxFlow } from '@coracle/tap';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { containerConfig, type LocalPlace, makeLocalPlace, until } from './local-sandbox.ts';
@@ -133,6 +136,108 @@ test('it goes on with the next proxy when one is killed in mid-stream', async ()
     'its second attach and last byte are recorded',
   );
   await recording.stop();
+});
+
+test('the library captures what it sends and receives, across a killed proxy, and payloads only when asked', async () => {
+  const open = (name: string, content?: 'payload') => {
+    const path = join(place.directory, name);
+    const to = createWriteStream(path, { mode: 0o600 });
+    const capture = content === undefined ? { to } : { to, content };
+    const startProxy = () => place.ensureProxy();
+    return { path, library: new Coracle({ proxy: place.proxySocket, startProxy, capture }) };
+  };
+  for (const { path, library } of [open('library'), open('library-payload', 'payload')]) {
+    const own = await library.connect(sandbox.id);
+    const words = await own
+      .container('main', containerConfig([]))
+      .exec({ args: ['sh', '-c', 'echo hunter2-swordfish; read end'], stdin: true });
+    await once(words.stdout, 'data');
+    await place.killProxy();
+    words.stdin.end('go\n');
+    await words.wait();
+    own.close();
+    await library.endCapture();
+    const flow = flowOf(await flowsOf(path));
+    const [only] = [...flow.processes.values()];
+    expect(only).toMatchObject({ exit: { cause: 'exited' }, attaches: 2 });
+    expect(only?.streams[1]).toMatchObject({ bytes: 3, final: 3 });
+    expect(only?.streams[2]).toMatchObject({ bytes: 18, complete: true });
+    expect([...flow.clients.values()]).toHaveLength(2);
+    expect(readFileSync(path).includes('swordfish\n')).toBe(path.endsWith('payload'));
+  }
+});
+
+test('the agent captures what it sends and receives while the host asks, without that itself', async () => {
+  const end = new AbortController();
+  const chunks: Buffer[] = [];
+  const done = (async () => {
+    for await (const bytes of sandbox.capture({ signal: end.signal })) chunks.push(bytes);
+  })();
+  const path = join(place.directory, 'agent');
+  const flow = async (): Promise<SandboxFlow> => {
+    writeFileSync(path, Buffer.concat(chunks));
+    return flowOf(await flowsOf(path));
+  };
+  await until(() => chunks.length > 0, 'the capture has begun');
+  expect(await run('echo hunter2-swordfish')).toBe('hunter2-swordfish\n');
+  expect((await run('seq 1 400000')).length).toBe(2_688_895);
+  const seen = async () => [...(await flow()).processes.values()].filter(({ complete }) => complete);
+  await until(async () => (await seen()).length >= 2, 'both ends are captured');
+  const [words, numbers] = await seen();
+  expect(words?.streams[2]).toMatchObject({ bytes: 18, repeatedBytes: 0 });
+  expect(numbers?.streams[2]).toMatchObject({ bytes: 2_688_895, repeatedBytes: 0 });
+  expect([...(await flow()).clients.values()]).toMatchObject([{ program: 'coracle-proxy' }]);
+  const bytes = Buffer.concat(chunks);
+  expect(bytes.includes('ExecProcess')).toBe(true);
+  for (const absent of ['swordfish', 'ReadCapture']) expect(bytes.includes(absent)).toBe(false);
+  end.abort();
+  await done;
+});
+
+test('a capture in the agent goes on when the link is made anew, as a new section', async () => {
+  const path = join(place.directory, 'agent-again');
+  const files = new CaptureFiles({ path, maxFileBytes: 1e9, files: 1 });
+  const end = new AbortController();
+  const done = (async () => {
+    for await (const bytes of sandbox.capture({ content: 'headers', signal: end.signal })) files.write(bytes);
+    files.close();
+  })();
+  await until(() => files.packets > 0, 'the capture has begun');
+  await place.killProxy();
+  await run('echo again');
+  await until(
+    async () => (await readCapture(path, { record: () => undefined })).sections === 2,
+    'a new section',
+  );
+  const complete = async () =>
+    [...flowOf(await flowsOf(path)).processes.values()].some((one) => one.complete);
+  await run('echo third');
+  await until(complete, 'its end is captured');
+  end.abort();
+  await done;
+});
+
+test('coracle-tap record --in-agent writes what the agent sees, and says when there is no such sandbox', async () => {
+  const path = join(place.directory, 'in-agent');
+  const tap = fileURLToPath(new URL('../../packages/tap/src/main.ts', import.meta.url));
+  const env = { ...process.env, CORACLE_PROXY_SOCKET: place.proxySocket };
+  const options = [tap, 'record', '--in-agent', '--output', path];
+  const child = spawn(process.execPath, [...options, sandbox.id], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  await once(child.stderr, 'data');
+  await run('echo in the agent');
+  const exited = async () => [...flowOf(await flowsOf(path)).processes.values()].some(({ exit }) => exit);
+  await until(exited, 'the exit is recorded');
+  child.kill('SIGINT');
+  expect(await once(child, 'exit')).toEqual([0, null]);
+  const nobody = spawn(process.execPath, [...options.slice(0, -1), `${path}2`, 'nobody'], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const said = await nobody.stderr.setEncoding('utf8').toArray();
+  expect(said.join('')).toContain('the agent of nobody gives no capture');
 });
 
 test('a reader that stands still costs records, which are counted, and holds up nobody', async () => {

@@ -6,6 +6,7 @@ import { Crun } from './crun.ts';
 import { findCrun } from './crun-program.ts';
 import { agentHandlers } from './handlers.ts';
 import { AGENT_LIMITS, type AgentLimits } from './limits.ts';
+import { LinkCapture } from './link-capture.ts';
 import { ProcessTable } from './processes.ts';
 import { Reaper } from './reaper.ts';
 import { Sandbox } from './sandbox.ts';
@@ -56,11 +57,14 @@ export function createAgent({
   });
   // The answers hold tokens of processes that are no more.
   const rehearsed = () => server.forgetAnswers();
-  const context = { sandbox, crun, local, bootMs, timeline, destroyed, rehearsed };
+  const capture = () => linkCapture;
+  const context = { sandbox, crun, local, bootMs, timeline, capture, destroyed, rehearsed };
   const server: RequestServer = new RequestServer(agentHandlers(context));
+  const sessions = new SessionHost(processes, server);
+  const linkCapture = new LinkCapture(sessions);
   return {
     sandbox,
-    sessions: new SessionHost(processes, server),
+    sessions,
     reaper,
     runHelper: (args) => runHelper(reaper, args),
   };

@@ -5,6 +5,7 @@ import { type BootTimeline, uptimeMs } from './boot-timeline.ts';
 import { invalid } from './check.ts';
 import type { Crun } from './crun.ts';
 import { guestMemory } from './guest-memory.ts';
+import type { LinkCapture } from './link-capture.ts';
 import type { Process } from './process.ts';
 import { type Sandbox, sizeOf } from './sandbox.ts';
 
@@ -15,6 +16,8 @@ export interface HandlerContext {
   readonly bootMs: number;
   /** Of a guest. */
   readonly timeline: BootTimeline | undefined;
+  /** Of the link. */
+  capture(): LinkCapture;
   /** Called when the sandbox is destroyed; the answer has not left yet. */
   destroyed(): void;
   /** The same after a rehearsal. */
@@ -29,6 +32,7 @@ export function agentHandlers({
   local,
   bootMs,
   timeline,
+  capture,
   destroyed,
   rehearsed,
 }: HandlerContext): AgentHandlers {
@@ -118,6 +122,10 @@ export function agentHandlers({
     async setClock({ hostTimeNs }) {
       sandbox.setClock(hostTimeNs);
       return {};
+    },
+    async readCapture({ captureId, content, offset }, { signal }) {
+      const options = { captureId, content, offset: Number(offset) };
+      return { pcapng: await capture().read(options, sandbox.id, signal) };
     },
     async destroySandbox() {
       if (await sandbox.destroy()) destroyed();

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import {
   Connection,
   type Frame,
+  type FrameTap,
   FrameType,
   frameTypeName,
   type RequestServer,
@@ -19,10 +20,18 @@ export interface SessionOptions {
   closed(reason: RpcError): void;
 }
 
+/** Looks at the link: its frames, and when it comes and goes. */
+export interface LinkObserver {
+  readonly frame: FrameTap;
+  opened(): void;
+  closed(reason: RpcError): void;
+}
+
 export class SessionHost {
   readonly #processes: ProcessTable;
   readonly #server: RequestServer;
   #current: Connection | undefined;
+  #observer: LinkObserver | undefined;
 
   constructor(processes: ProcessTable, server: RequestServer) {
     this.#processes = processes;
@@ -37,6 +46,12 @@ export class SessionHost {
     return this.#current?.isOpen ?? false;
   }
 
+  /** From now on; undefined: nobody looks. */
+  observe(observer: LinkObserver | undefined): void {
+    this.#observer = observer;
+    this.#current?.tap(observer?.frame);
+  }
+
   begin(transport: Duplex, options: SessionOptions): Connection {
     const connection: Connection = new Connection(
       transport,
@@ -44,7 +59,10 @@ export class SessionHost {
       {
         open: () => {
           // A new epoch, perhaps on the same connection: whatever belonged to the old one is forgotten.
+          if (this.#current !== connection) this.#current?.tap(undefined);
           this.#current = connection;
+          connection.tap(this.#observer?.frame);
+          this.#observer?.opened();
           this.#processes.detachAll();
           this.#server.attach(connection);
           options.opened();
@@ -53,6 +71,7 @@ export class SessionHost {
         closed: (reason) => {
           if (this.#current === connection) {
             this.#current = undefined;
+            this.#observer?.closed(reason);
             this.#processes.detachAll();
             this.#server.detach();
           }

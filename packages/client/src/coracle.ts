@@ -1,6 +1,7 @@
 /** The library's entrance. */
 import { dirname, join } from 'node:path';
 import type { Abortable } from './abort.ts';
+import { type CaptureTo, ClientCapture } from './capture.ts';
 import { Sandbox } from './sandbox.ts';
 import { Session, type SessionOptions } from './session.ts';
 import { checkSandboxId, type StartSandboxOptions, startSandbox } from './start-sandbox.ts';
@@ -12,15 +13,19 @@ export interface CoracleOptions {
   readonly sandboxes?: string;
   /** Called when nobody listens on the socket, also later when the proxy has died; see `ensureProxy`. */
   readonly startProxy?: () => Promise<void>;
+  /** Records the frames of all sandboxes as this program sends and receives them (docs/capture.md, "At the library"). */
+  readonly capture?: CaptureTo;
 }
 
 export class Coracle {
   readonly #sandboxes: string;
   readonly #session: SessionOptions;
+  readonly #capture: ClientCapture | undefined;
 
-  constructor({ proxy, sandboxes, startProxy }: CoracleOptions) {
+  constructor({ proxy, sandboxes, startProxy, capture }: CoracleOptions) {
     this.#sandboxes = sandboxes ?? join(dirname(proxy), 'sandboxes');
-    this.#session = { socketPath: proxy, startProxy };
+    this.#capture = capture && new ClientCapture(capture);
+    this.#session = { socketPath: proxy, startProxy, capture: this.#capture };
   }
 
   /**
@@ -42,5 +47,10 @@ export class Coracle {
     const session = new Session(sandboxId, this.#session);
     await session.bind(signal);
     return new Sandbox(session);
+  }
+
+  /** Ends the capture, and the stream that it is written to; what goes on is not recorded any more. */
+  async endCapture(): Promise<void> {
+    await this.#capture?.end();
   }
 }

@@ -7,6 +7,7 @@ export {
   type StatsContainerResponse as ContainerStats,
 } from '@coracle/wire';
 export type { Abortable } from './abort.ts';
+export type { CaptureTo } from './capture.ts';
 export type { ProcessHandle } from './channel.ts';
 export { Container, type ExecOptions, type SignalOptions } from './container.ts';
 export { Coracle, type CoracleOptions } from './coracle.ts';

@@ -13,12 +13,14 @@ import {
   violation,
 } from '@coracle/wire';
 import { throwIfAborted } from './abort.ts';
+import type { ClientCapture } from './capture.ts';
 
 /** Where the proxy is. */
 export interface ProxyPlace {
   readonly socketPath: string;
   /** Makes a transport to the proxy; a connection to `socketPath` unless given. */
   readonly connect?: (() => Duplex) | undefined;
+  readonly capture?: ClientCapture | undefined;
 }
 
 export interface LinkEvents {
@@ -65,10 +67,12 @@ export async function openLink(
         if (bound) events.frame(frame);
         else if (frame.type === FrameType.BOUND) {
           bound = true;
+          captured?.bound();
           resolve({ connection });
         } else throw violation(`${frameTypeName(frame.type)} before BOUND`);
       },
       closed: (error, by) => {
+        captured?.closed(error);
         if (bound) events.lost({ error, by });
         else if (!nobodyListens) resolve({ error: explain(error, socketPath), by });
         else {
@@ -78,6 +82,7 @@ export async function openLink(
       },
     },
   );
+  const captured = place.capture?.connection(sandboxId, connection);
   const onAbort = (): void => {
     const error = asRpcError(signal?.reason, 'cancelled');
     connection.close(error);

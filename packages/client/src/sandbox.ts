@@ -1,8 +1,11 @@
 /** A sandbox: one VM and its containers. */
+import { randomUUID } from 'node:crypto';
 import {
   asRpcError,
   type BootStage,
+  type CaptureContent,
   type GuestMemory,
+  isRpcError,
   RpcError,
   type UpdateNetworkRequest,
 } from '@coracle/wire';
@@ -144,6 +147,29 @@ export class Sandbox implements AsyncDisposable {
       throw error;
     }
     return new ContainerProcess(this.#session, undefined, handle, channel);
+  }
+
+  /**
+   * The frames of the link as the agent receives and sends them, a section of pcapng as it comes, until the signal aborts
+   * (docs/capture.md, "In the agent"). When the link was made anew meanwhile the capture begins again, with a new section.
+   */
+  async *capture({
+    content = 'digests',
+    signal,
+  }: { readonly content?: CaptureContent } & Abortable = {}): AsyncGenerator<Buffer> {
+    let [captureId, offset] = [randomUUID(), 0];
+    while (signal?.aborted !== true) {
+      try {
+        const request = { captureId, content, offset: BigInt(offset) };
+        const { pcapng } = await this.#session.call('readCapture', request, callOptions({ signal }));
+        offset += pcapng.length;
+        yield Buffer.from(pcapng);
+      } catch (error) {
+        if (signal?.aborted) return;
+        if (!isRpcError(error) || error.code !== 'not_found' || offset === 0) throw error;
+        [captureId, offset] = [randomUUID(), 0];
+      }
+    }
   }
 
   /** Who answers in the guest, and how it does. */

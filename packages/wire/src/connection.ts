@@ -52,6 +52,9 @@ export interface ConnectionOptions {
   readonly manualReceive?: boolean;
 }
 
+/** Sees whole frames, header and trailer included, that have come or are about to leave; it must not keep them. */
+export type FrameTap = (way: 'in' | 'out', encoded: Buffer) => void;
+
 export interface CloseOptions {
   /** False: the descriptor is closed as soon as GOAWAY has left, also when a peer that still sends misses it then. */
   readonly linger?: boolean;
@@ -71,6 +74,7 @@ export class Connection {
   #state: 'greeting' | 'open' | 'closed' = 'greeting';
   /** Bytes that are still read, and thrown away, after GOAWAY. */
   #lingerBytes = 0;
+  #tap: FrameTap | undefined;
 
   constructor(transport: Duplex, options: ConnectionOptions, events: ConnectionEvents) {
     this.#transport = transport;
@@ -109,6 +113,12 @@ export class Connection {
     return this.#outbox.queuedBytes;
   }
 
+  /** From now on; undefined: nobody looks. */
+  tap(tap: FrameTap | undefined): void {
+    this.#tap = tap;
+    this.#outbox.sent = tap && ((frame) => tap('out', frame));
+  }
+
   /** Sends a control frame. Dropped silently unless the connection is open: it would belong to no epoch. */
   send(fields: FrameFields): void {
     if (this.#state === 'open') this.#outbox.send(encodeFrame(fields));
@@ -142,9 +152,12 @@ export class Connection {
     if (this.#state === 'closed') return;
     const told = this.#state === 'open';
     if (told) {
-      this.#transport.write(
-        encodeFrame({ type: FrameType.GOAWAY, payload: encodeFailure(reason.number, reason.reason) }),
-      );
+      const goaway = encodeFrame({
+        type: FrameType.GOAWAY,
+        payload: encodeFailure(reason.number, reason.reason),
+      });
+      this.#tap?.('out', goaway);
+      this.#transport.write(goaway);
     }
     this.#end(reason, 'self', told && linger);
   }
@@ -221,6 +234,7 @@ export class Connection {
       // What was queued for the old epoch must not follow the new preamble.
       this.#outbox.close();
       this.#outbox = this.#newOutbox();
+      this.tap(this.#tap);
     }
     const version = chooseVersion(peer);
     if (!this.#options.opener) {
@@ -242,6 +256,7 @@ export class Connection {
 
   #frame(frame: Frame): void {
     if (this.#state !== 'open') return;
+    this.#tap?.('in', frame.encoded);
     if (frame.type === FrameType.GOAWAY) {
       const { code, message } = decodeFailure(frame.payload);
       this.#end(new RpcError(codeName(code), message), 'peer');

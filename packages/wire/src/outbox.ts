@@ -36,6 +36,8 @@ export class Outbox {
   #pumping = false;
   /** A frame that did not fit into the last write. */
   #held: Buffer | undefined;
+  /** Sees each frame when its turn to leave has come. */
+  sent: ((frame: Buffer) => void) | undefined;
   #closed = false;
 
   /** @param options.recycle gets back the frames that the transport has taken, and nobody else holds */
@@ -111,11 +113,13 @@ export class Outbox {
   #nextWrite(): Buffer | undefined {
     let first = this.#nextFrame(MAX_FRAME_BYTES);
     if (first === undefined) return undefined;
+    this.sent?.(first);
     let total = first.length;
     let batch: Buffer[] | undefined;
     while (total < MAX_FRAME_BYTES / 2) {
       const more = this.#nextFrame(MAX_FRAME_BYTES - total);
       if (more === undefined) break;
+      this.sent?.(more);
       batch ??= [first];
       batch.push(more);
       total += more.length;

@@ -26,7 +26,11 @@ const methodsByName = new Map<string, AgentMethod>(
 const waitingMethods: ReadonlySet<string> = new Set([
   agentMethods.waitProcess.name,
   agentMethods.waitOutOfMemory.name,
+  agentMethods.readCapture.name,
 ]);
+
+/** Methods whose answers are not remembered: asked again, they answer the same. */
+const repeatableMethods: ReadonlySet<string> = new Set([agentMethods.readCapture.name]);
 
 /** One call that runs or has run. Several requests may wait for it: repetitions after a lost connection. */
 interface Call {
@@ -163,7 +167,9 @@ export class RequestServer {
             response.length > MAX_MESSAGE_BYTES ? tooLarge(request.method.slice(0, 64), response) : response;
           call.finished = true;
           call.bytes = result.length;
-          if (this.#calls.get(request.idempotencyKey) === call) {
+          if (repeatableMethods.has(request.method)) {
+            if (this.#calls.get(request.idempotencyKey) === call) this.#calls.delete(request.idempotencyKey);
+          } else if (this.#calls.get(request.idempotencyKey) === call) {
             this.#rememberedBytes += result.length;
             this.#forgetOldCalls();
           }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { TapError } from '../errors.ts';
+import { captureFromAgent } from '../record/agent-capture.ts';
 import { CaptureFiles } from '../record/capture-files.ts';
 import { captureFromProxy } from '../record/proxy-capture.ts';
 import { count, formatBytes } from '../words/text.ts';
@@ -27,6 +28,7 @@ export const record: Command = {
     '--headers-only': 'without digests too: costs least',
     '--max-size SIZE':
       'of one file; 1G unless given. Recording ends there, or with --files goes on in the next',
+    '--in-agent': 'as the agent of one SANDBOX receives and sends them, in the guest',
     '--files N': 'keep the last N files: FILE, FILE.1, …',
     ...proxyHelp,
   },
@@ -37,11 +39,14 @@ export const record: Command = {
       'headers-only': { type: 'boolean', default: false },
       'max-size': { type: 'string', default: '1G' },
       files: { type: 'string', default: '1' },
+      'in-agent': { type: 'boolean', default: false },
       ...proxyOption,
     });
     if (values.output === undefined) throw new TapError('usage', '--output FILE is missing');
     if (values.payload && values['headers-only'])
       throw new TapError('usage', '--payload and --headers-only exclude each other');
+    if (values['in-agent'] && positionals.length !== 1)
+      throw new TapError('usage', '--in-agent needs one SANDBOX');
     const full = new AbortController();
     const files = new CaptureFiles({
       path: values.output,
@@ -51,7 +56,7 @@ export const record: Command = {
     const say = (text: string): void => void process.stderr.write(`coracle-tap: ${text}\n`);
     const socketPath = proxySocket(values.proxy);
     try {
-      const capture = captureFromProxy({
+      const capture = (values['in-agent'] ? captureFromAgent : captureFromProxy)({
         socketPath,
         content: values.payload ? 'payload' : values['headers-only'] ? 'headers' : 'digests',
         sandboxes: positionals,

@@ -1,7 +1,7 @@
 /** The live capture, read as it comes: flows, and with payload the last bytes of each stream. */
 import { type CaptureContent, FrameType } from '@coracle/wire';
 import { Diagnoser } from '../diagnose/diagnose.ts';
-import { CaptureReader } from '../read/capture-reader.ts';
+import { PiecewiseReader } from '../read/piecewise-reader.ts';
 import { captureFromProxy } from '../record/proxy-capture.ts';
 import { Contents } from './contents.ts';
 
@@ -21,12 +21,11 @@ export class Feed {
   readonly diagnoser = new Diagnoser();
   readonly contents = new Contents();
   readonly #options: FeedOptions;
-  readonly #reader: CaptureReader;
+  readonly #pieces: PiecewiseReader;
   state: FeedState = 'waiting';
   /** Proxies that have answered. */
   proxies = 0;
   dropped = 0;
-  #rest: Buffer = Buffer.alloc(0);
   /** When the capture's time was read last: its own clock, and ours. */
   #readNs = 0;
   #readMs = performance.now();
@@ -36,7 +35,7 @@ export class Feed {
     this.socketPath = options.socketPath;
     this.payload = options.payload;
     const { flows } = this.diagnoser;
-    this.#reader = new CaptureReader({
+    this.#pieces = new PiecewiseReader({
       record: (record) => {
         flows.take(record);
         if (options.payload && record.type === FrameType.DATA) this.contents.take(record);
@@ -49,10 +48,10 @@ export class Feed {
   }
 
   get startNs(): bigint {
-    return this.#reader.startNs;
+    return this.#pieces.reader.startNs;
   }
   get records(): number {
-    return this.#reader.records;
+    return this.#pieces.reader.records;
   }
   /** Now, in the capture's time: it tells the time only as often as something happens. */
   get nowNs(): number {
@@ -69,20 +68,19 @@ export class Feed {
       signal,
       onState: (state) => this.#state(state),
     });
-    for await (const chunk of capture) this.#take(chunk, false);
+    for await (const chunk of capture) this.#take(chunk);
   }
 
   #state(state: 'waiting' | 'capturing'): void {
     // What a killed proxy has not sent whole never comes.
-    this.#take(Buffer.alloc(0), true);
+    this.#pieces.cut();
     if (state === 'capturing') this.proxies++;
     this.state = state === 'waiting' && this.proxies > 0 ? 'lost' : state;
   }
 
-  #take(chunk: Buffer, last: boolean): void {
-    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    this.#rest = bytes.subarray(this.#reader.push(bytes, last));
-    const { endNs } = this.#reader;
+  #take(chunk: Buffer): void {
+    this.#pieces.take(chunk);
+    const { endNs } = this.#pieces.reader;
     if (endNs <= this.#readNs) return;
     this.#readNs = this.#readNs === 0 ? endNs : Math.max(endNs, this.nowNs);
     this.#readMs = performance.now();

@@ -47,9 +47,9 @@ export class OperatorTerminal implements Disposable {
     );
     this.#on(output, 'resize', () => this.#redraw());
     this.#on(process, 'SIGCONT', () => {
+      // Whoever stopped it may have changed the terminal's modes.
       this.#entered = false;
-      this.#enter();
-      this.#redraw();
+      this.#return();
     });
     // Also when the program ends by an error that nobody expects.
     this.#on(process, 'exit', () => this.#leave());
@@ -89,10 +89,16 @@ export class OperatorTerminal implements Disposable {
     else this.#events.key({ name: name ?? text ?? '', ctrl, text: !ctrl && text !== undefined ? text : '' });
   }
 
-  /** As a shell's job: SIGCONT brings it back. */
+  /** As a shell's job; where there is no shell to bring it back, the kernel does not stop it, and it goes on. */
   #suspend(): void {
     this.#leave();
     process.kill(process.pid, 'SIGTSTP');
+    setImmediate(() => this.#return());
+  }
+
+  #return(): void {
+    this.#enter();
+    this.#redraw();
   }
 
   #redraw(): void {

@@ -43,6 +43,7 @@ it('what is kept is what this test says, and nothing else', () => {
     'CreateContainer → process.token',
     'ExecProcess → process.token',
     'ForwardNames → process.token',
+    'ReadCapture → pcapng',
   ]);
   expect(is('left out')).toEqual([
     'CreateSandbox hostname',

@@ -9,13 +9,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Coracle } from '@coracle/client';
 import { createLocalDriver } from '@coracle/vm';
-import type { CaptureContent } from '@coracle/wire';
+import { type CaptureContent, CaptureEvent } from '@coracle/wire';
 import { type Diagnosis, diagnose } from '../diagnose/diagnose.ts';
 import type { Cause } from '../diagnose/finding.ts';
+import { PiecewiseReader } from '../read/piecewise-reader.ts';
 import { CaptureFiles } from '../record/capture-files.ts';
 import { captureFromProxy } from '../record/proxy-capture.ts';
 import { makePlan, type Plan } from './plan.ts';
 import { type Played, Player } from './player.ts';
+import { ReplayClient } from './replay-client.ts';
 import { makeRoot } from './stand-in.ts';
 
 export interface ReplayOptions {
@@ -42,6 +44,7 @@ export interface Replay {
 
 const MAX_CAPTURE_BYTES = 16 * 1024 ** 3;
 const STALL_NS = 1e9;
+const NO_EVENTS = { moved: () => undefined, answered: () => undefined };
 
 /** @throws TapError; RpcError and VmError when no fresh agent can be had */
 export async function replay(options: ReplayOptions): Promise<Replay> {
@@ -82,6 +85,11 @@ export async function replay(options: ReplayOptions): Promise<Replay> {
   });
   undo.defer(() => player.close());
   await player.play(signal);
+  // What has happened before one more client has come is in the capture when that is.
+  const caughtUp = recording.nextClient();
+  const marker = new ReplayClient(proxy.socketPath, sandbox.id, new Map(), NO_EVENTS);
+  undo.defer(() => marker.close());
+  await caughtUp;
   await recording.stop();
   const diagnosis = await diagnose(output, { stallNs: STALL_NS / speed, signal });
   return { plan, played: player.played, diagnosis };
@@ -134,6 +142,12 @@ function record(path: string, socketPath: string, sandbox: string, content: Capt
   const end = new AbortController();
   let begun = Promise.withResolvers<void>();
   const files = new CaptureFiles({ path, maxFileBytes: MAX_CAPTURE_BYTES, files: 1 });
+  let client = Promise.withResolvers<void>();
+  const pieces = new PiecewiseReader({
+    record: (one) => {
+      if (one.isEvent && one.event === CaptureEvent.client_bound) client.resolve();
+    },
+  });
   const done = (async () => {
     const capture = captureFromProxy({
       socketPath,
@@ -142,10 +156,14 @@ function record(path: string, socketPath: string, sandbox: string, content: Capt
       signal: end.signal,
       onState: (state) => {
         files.newSection();
+        pieces.cut();
         if (state === 'capturing') begun.resolve();
       },
     });
-    for await (const chunk of capture) files.write(chunk);
+    for await (const chunk of capture) {
+      files.write(chunk);
+      pieces.take(chunk);
+    }
   })().finally(() => files.close());
   done.catch((error) => begun.reject(error));
   return {
@@ -154,6 +172,11 @@ function record(path: string, socketPath: string, sandbox: string, content: Capt
     again(): Promise<void> {
       begun = Promise.withResolvers();
       return begun.promise;
+    },
+    /** When one that comes from now on is in the capture. */
+    nextClient(): Promise<void> {
+      client = Promise.withResolvers();
+      return client.promise;
     },
     async stop(): Promise<void> {
       end.abort();

@@ -152,6 +152,7 @@ local methods = {
   UpdateNetwork = { request = "UpdateNetworkRequest", response = "UpdateNetworkResponse" },
   ForwardNames = { request = "ForwardNamesRequest", response = "ForwardNamesResponse", process = 1 },
   SetClock = { request = "SetClockRequest", response = "SetClockResponse" },
+  ReadCapture = { request = "ReadCaptureRequest", response = "ReadCaptureResponse" },
   DestroySandbox = { request = "DestroySandboxRequest", response = "DestroySandboxResponse" },
 }
 local messages = {
@@ -348,6 +349,12 @@ local messages = {
   SetClockResponse = {  },
   DestroySandboxRequest = {  },
   DestroySandboxResponse = {  },
+  ReadCaptureRequest = {
+    [1] = { name = "capture_id", kind = "string" },
+    [2] = { name = "content", kind = "string" },
+    [3] = { name = "offset", kind = "number" },
+  },
+  ReadCaptureResponse = { [1] = { name = "pcapng", kind = "bytes" } },
   Request = {
     [1] = { name = "method", kind = "string" },
     [2] = { name = "payload", kind = "bytes" },

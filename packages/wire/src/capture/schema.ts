@@ -44,6 +44,8 @@ export const methodRules: Readonly<Record<string, { request: MessageRules; respo
   UpdateNetwork: { request: { 1: { 2: 'kept' }, 2: { 3: 'kept' }, 3: { 1: 'kept' } }, response: none },
   ForwardNames: { request: { 1: 'kept' }, response: { 1: processHandle } },
   SetClock: { request: none, response: none },
+  // A capture in a capture would be what was left out of this one.
+  ReadCapture: { request: { 1: 'kept', 2: 'kept' }, response: { 1: 'secret' } },
   DestroySandbox: { request: none, response: none },
 };
 

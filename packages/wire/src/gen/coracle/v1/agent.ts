@@ -402,6 +402,23 @@ export interface DestroySandboxRequest {
 export interface DestroySandboxResponse {
 }
 
+export interface ReadCaptureRequest {
+  /**
+   * Made up by who captures. One that is not known begins a capture, at offset 0, and ends the one before; a capture also ends
+   * when such a request is given up, when the link ends, and when nobody has read for ten seconds.
+   */
+  captureId: string;
+  /** "headers", "digests" or "payload": what is kept of payloads. */
+  content: string;
+  /** Bytes that have arrived: the agent forgets them. */
+  offset: bigint;
+}
+
+export interface ReadCaptureResponse {
+  /** A part of a section of pcapng, from the offset on. */
+  pcapng: Uint8Array;
+}
+
 function createBaseGetAgentDetailsRequest(): GetAgentDetailsRequest {
   return {};
 }
@@ -4614,6 +4631,143 @@ export const DestroySandboxResponse: MessageFns<DestroySandboxResponse> = {
   },
 };
 
+function createBaseReadCaptureRequest(): ReadCaptureRequest {
+  return { captureId: "", content: "", offset: 0n };
+}
+
+export const ReadCaptureRequest: MessageFns<ReadCaptureRequest> = {
+  encode(message: ReadCaptureRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.captureId !== "") {
+      writer.uint32(10).string(message.captureId);
+    }
+    if (message.content !== "") {
+      writer.uint32(18).string(message.content);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.offset);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadCaptureRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadCaptureRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.captureId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.content = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadCaptureRequest>): ReadCaptureRequest {
+    return ReadCaptureRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadCaptureRequest>): ReadCaptureRequest {
+    const message = createBaseReadCaptureRequest();
+    message.captureId = object.captureId ?? "";
+    message.content = object.content ?? "";
+    message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
+    return message;
+  },
+};
+
+function createBaseReadCaptureResponse(): ReadCaptureResponse {
+  return { pcapng: new Uint8Array(0) };
+}
+
+export const ReadCaptureResponse: MessageFns<ReadCaptureResponse> = {
+  encode(message: ReadCaptureResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pcapng.length !== 0) {
+      writer.uint32(10).bytes(message.pcapng);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadCaptureResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadCaptureResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pcapng = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReadCaptureResponse>): ReadCaptureResponse {
+    return ReadCaptureResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReadCaptureResponse>): ReadCaptureResponse {
+    const message = createBaseReadCaptureResponse();
+    message.pcapng = object.pcapng ?? new Uint8Array(0);
+    return message;
+  },
+};
+
 export type AgentServiceDefinition = typeof AgentServiceDefinition;
 export const AgentServiceDefinition = {
   name: "AgentService",
@@ -4774,6 +4928,18 @@ export const AgentServiceDefinition = {
       requestType: SetClockRequest as typeof SetClockRequest,
       requestStream: false,
       responseType: SetClockResponse as typeof SetClockResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Answers with the next bytes of a capture of the frames that the agent receives and sends (docs/capture.md), when there are
+     * any. May be repeated: the offset says what has arrived.
+     */
+    readCapture: {
+      name: "ReadCapture",
+      requestType: ReadCaptureRequest as typeof ReadCaptureRequest,
+      requestStream: false,
+      responseType: ReadCaptureResponse as typeof ReadCaptureResponse,
       responseStream: false,
       options: {},
     },
