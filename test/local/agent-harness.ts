@@ -182,6 +182,7 @@ export class AgentClient {
       hostTimeNs: 0n,
       entropy: Buffer.alloc(0),
       findDevices: false,
+      rehearsal: false,
       shares: [{ tag: 'host', type, readonly: false, source: folder }],
     });
   }

@@ -2,6 +2,7 @@
  * `coracle-tap live` at a real terminal: the program in a pty, its bytes shown by @xterm/headless, the real proxy and
  * agent below it. What is looked at is what an operator sees.
  */
+import { get } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import type { Container, Sandbox } from '@coracle/client';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -92,6 +93,37 @@ test('a reader that stands still is seen, with who it is, at 80 by 24 and larger
   screen.type('q');
   expect(await screen.ended()).toBe(0);
   await givenBack(screen);
+});
+
+test('what stood still before anybody looked is seen, and named by diagnose', async () => {
+  const stuck = await web.exec({ id: 'early', args: ['sh', '-c', flood] });
+  const links = async (): Promise<string> =>
+    await new Promise((resolve, reject) => {
+      const path = `/links?sandbox=${sandbox.id}`;
+      get({ socketPath: `${place.proxySocket}.debug`, path, agent: false }, (response) => {
+        response.setEncoding('utf8');
+        let text = '';
+        response.on('data', (part: string) => {
+          text += part;
+        });
+        response.on('end', () => resolve(text));
+      }).on('error', reject);
+    });
+  await until(async () => (await links()).includes('"stalledForMs":'), 'it stands still');
+  const screen = await live();
+  await screen.has(/▾ #\d+ +– +client \d+, node +running *\n.*stdout +– +█{8} +1\.0 MiB +no credit \d/);
+  await screen.has(/↳ waits for client \d+ \(node, pid \d+\)/);
+  const args = [program, 'diagnose', sandbox.id, '--for', '1', '--proxy', place.proxySocket];
+  const { code, stdout } = await run(process.execPath, args, {});
+  expect([code, stdout]).toEqual([
+    3,
+    expect.stringMatching(/stdout of process \d+ has no credit \[no_credit\]/),
+  ]);
+  expect(stdout.replaceAll(/\s+/g, ' ')).toContain('whoever reads what it writes has stopped reading');
+  stuck.stdout.resume();
+  await screen.has(/stdout .*flowing/);
+  stuck.signal('SIGKILL');
+  await stuck.wait();
 });
 
 test('the filter, folding and freezing change what is shown', async () => {

@@ -188,6 +188,8 @@ const questions = {
   'mounts: ro': 'cat /mnt/ro/file; touch /mnt/ro/x; echo $?; echo w > /mnt/ro/file; echo $?',
   'linux.namespaces':
     'for n in pid ipc uts mnt net; do [ "$(readlink /proc/self/ns/$n)" = "$(readlink /proc/1/ns/$n)" ] && echo $n; done; echo $$',
+  // Not crun's, which lies at fixed addresses in an emulated guest.
+  'linux.personality': 'cat /proc/self/personality',
   'linux.sysctl': 'cat /proc/sys/kernel/msgmax',
   'linux.maskedPaths': 'ls -a /masked; cat /masked/file; cat /proc/kcore | wc -c',
   'linux.readonlyPaths': 'echo 1 > /proc/sys/kernel/msgmax; echo $?',
@@ -216,6 +218,7 @@ describe('a container with everything', () => {
     expect(theirs['process.capabilities']).toMatch(/CapAmb:\s+0000000000000020/);
     expect(theirs['mounts: bind of a file']).toContain('of the engine\nnameserver 192.0.2.1\n');
     expect(theirs['linux.sysctl']).toBe('4097\n');
+    expect(theirs['linux.personality']).toBe('00000000\n');
     expect(theirs['linux.seccomp']).toMatch(/Seccomp:\s+2\nmkdir: .*not supported\n1\n/);
   });
 });
@@ -236,7 +239,7 @@ describe('another process in a container with everything', () => {
   // Not the umask: runc 1.1 gives an exec its own, not that of process.user.
   const script = `pwd; echo $A; id -u; id -g; ${status(
     ...['Uid', 'Gid', 'Groups', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp'],
-  )}; ${limit('open files')}; cat /proc/self/oom_score_adj; mkdir /tmp/x; echo $?`;
+  )}; ${limit('open files')}; cat /proc/self/oom_score_adj /proc/self/personality; mkdir /tmp/x; echo $?`;
 
   async function exec(tool: (args: string[]) => Promise<Ended>): Promise<Ended> {
     const id = `exec-${++ids}`;

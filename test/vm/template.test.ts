@@ -19,7 +19,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { Coracle, type Sandbox } from '@coracle/client';
+import { Coracle, rehearseVm, type Sandbox } from '@coracle/client';
 import { ProxyServer } from '@coracle/proxy';
 import {
   createQemuDriver,
@@ -109,16 +109,44 @@ async function run(one: Started, script: string): Promise<string> {
   return (await runWithToken(one, script)).output;
 }
 
+/** What of the guest a container can be shown: files, cgroups, mounts and descriptors of pid 1, and programs that run. */
+const lookAround = [
+  'cd /mnt; find run/coracle -xdev | sort',
+  'find sys/fs/cgroup -type d | sort',
+  `awk '{ sub(/.* - /, "", $0); print $1, $2 }' /proc/1/mountinfo; awk '{ print $5 }' /proc/1/mountinfo`,
+  'for fd in /proc/1/fd/*; do readlink $fd | sed "s/[0-9][0-9]*//g"; done | sort',
+  // Without the kernel's threads, and without ourselves.
+  'for p in /proc/[0-9]*; do readlink $p/exe; done | grep -v busybox | sort',
+].join('; ');
+
+/** @param shown folders of the guest, below /mnt */
 async function runWithToken(
   { sandbox }: Started,
   script: string,
+  id = 'c',
+  shown: readonly string[] = [],
 ): Promise<{ output: string; token: string }> {
   const config = containerConfig(['sh', '-c', script], { rootfs: '/' });
   // It sees the guest's own hostname.
   Reflect.deleteProperty(config, 'hostname');
-  config.linux.namespaces = [{ type: 'pid' }, { type: 'mount' }, { type: 'ipc' }];
+  const ofItsOwn = shown.length === 0 ? [{ type: 'pid' }] : [];
+  config.linux.namespaces = [...ofItsOwn, { type: 'mount' }, { type: 'ipc' }];
+  for (const source of shown)
+    (config.mounts as object[]).push({
+      destination: `/mnt${source}`,
+      source,
+      type: 'bind',
+      options: ['rbind', 'ro'],
+    });
+  const capabilities = ['CAP_SYS_PTRACE', 'CAP_DAC_READ_SEARCH'];
+  if (shown.length > 0)
+    config.process.capabilities = {
+      bounding: capabilities,
+      permitted: capabilities,
+      effective: capabilities,
+    };
   const container = await sandbox.createContainer({
-    id: 'c',
+    id,
     config,
     rootfs: { share: 'pod', path: 'rootfs' },
   });
@@ -346,7 +374,12 @@ describe('a maker', () => {
 describe('a pool', () => {
   const spec = { image: guestImage(), ...size };
   const open = async (directory: string, size: number) => {
-    const pool = await driverWith(made).openPool(spec, { directory, size });
+    const pool = await driverWith(made).openPool(spec, {
+      directory,
+      size,
+      shares: ['pod'],
+      prepare: ({ linkPath }, options) => rehearseVm(linkPath, options),
+    });
     onTestFinished(() => pool[Symbol.asyncDispose]());
     return pool;
   };
@@ -379,6 +412,35 @@ describe('a pool', () => {
     expect(await run(vms[0]!, 'echo goes on')).toBe('goes on\n');
     for (const { sandbox } of vms) await sandbox.destroy({ force: true });
     expect(runningIn(directory)).toEqual([]);
+  });
+
+  // It has had a container of its own (docs/templates.md, "A pool").
+  test('gives a VM in which nothing tells that it has rehearsed', async () => {
+    const directory = join(folder, 'pool');
+    await open(directory, 1);
+    await waiting(directory, 1);
+    const seen = async (driver: QemuDriver, from: 'pool' | undefined) => {
+      const one = await start(driver);
+      expect(one.vm.template).toBeDefined();
+      expect(readRecord(one.vm.directory)?.startedIn !== undefined).toBe(from === 'pool');
+      // The rehearsal's own name.
+      return await runWithToken(one, lookAround, 'rehearsal', ['/run', '/sys/fs/cgroup']);
+    };
+    const pooled = await seen(
+      createQemuDriver({ accel: 'tcg', cacheDirectory: made, pool: directory }),
+      'pool',
+    );
+    const restored = await seen(driverWith(made), undefined);
+    expect(pooled.output).toBe(restored.output);
+    for (const known of [
+      /^run\/coracle\/crun\/rehearsal$/m,
+      /cgroup\/coracle\/rehearsal$/m,
+      /^\/run\/coracle\/shares\/pod$/m,
+      /^\/dev\/vport/m,
+      /^\/usr\/bin\/node$/m,
+    ])
+      expect(pooled.output).toMatch(known);
+    expect(pooled.token).not.toBe(restored.token);
   });
 
   test('replaces a VM that has died in it', async () => {

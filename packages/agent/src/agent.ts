@@ -54,7 +54,10 @@ export function createAgent({
     local,
     maxExecRecords: limits.maxExecRecords,
   });
-  const server = new RequestServer(agentHandlers({ sandbox, crun, local, bootMs, timeline, destroyed }));
+  // The answers hold tokens of processes that are no more.
+  const rehearsed = () => server.forgetAnswers();
+  const context = { sandbox, crun, local, bootMs, timeline, destroyed, rehearsed };
+  const server: RequestServer = new RequestServer(agentHandlers(context));
   return {
     sandbox,
     sessions: new SessionHost(processes, server),

@@ -11,6 +11,8 @@ export interface CrunProgram {
   /** argv up to crun's command; argv[0] is a path. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Whether it lies at the same addresses in each run. Containers' own programs never do. */
+  readonly fixedAddresses: boolean;
 }
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -27,7 +29,20 @@ export function findCrun(stateFolder: string, local: boolean): CrunProgram {
     `--cgroup-manager=${local ? 'disabled' : 'cgroupfs'}`,
   ];
   const prefix = local && hasMixedCgroups() ? hidingMixedCgroups() : [];
-  return { file: crun, argv: [...prefix, crun, ...options], env: { PATH, ...ownerMark() } };
+  return {
+    file: crun,
+    argv: [...prefix, crun, ...options],
+    env: { PATH, ...ownerMark() },
+    fixedAddresses: !local && addressesAreKnown(),
+  };
+}
+
+/**
+ * An emulated guest (packages/vm, command.ts). QEMU 7.2 translates a program anew when it lies elsewhere: 5,000 pieces of
+ * crun and its libraries, a quarter of an exec.
+ */
+function addressesAreKnown(): boolean {
+  return readFileSync('/proc/cmdline', 'utf8').split(/\s+/).includes('nokaslr');
 }
 
 /**

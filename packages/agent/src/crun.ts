@@ -141,12 +141,15 @@ export class Crun {
     { what, oomScoreAdj }: Pick<MakeOptions, 'what' | 'oomScoreAdj'>,
     started?: (pid: number) => void,
   ): Promise<void> {
-    const { argv, env } = this.#program;
+    const { argv, env, fixedAddresses } = this.#program;
     const args = withOomScoreAdj(
       [...argv, '--log', `${file}.log`, '--log-format', 'json', ...command],
       oomScoreAdj,
     );
-    const status = this.#reaper.run({ file: args[0] as string, args, env, descriptors }, started);
+    const status = this.#reaper.run(
+      { file: args[0] as string, args, env, descriptors, fixedAddresses },
+      started,
+    );
     return status.then((waitStatus) => {
       const result = decodeWaitStatus(waitStatus);
       if (result.kind !== 'exited' || result.code !== 0) throw failure(file, what, waitStatus);

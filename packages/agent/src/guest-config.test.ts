@@ -34,6 +34,7 @@ test('the root is in the share, and what belongs to the host is gone', () => {
   expect(made.linux).toEqual({
     cgroupsPath: '/coracle/web',
     namespaces: [{ type: 'mount' }, { type: 'cgroup' }],
+    personality: { domain: 'LINUX' },
   });
 });
 

@@ -64,6 +64,8 @@ export function guestConfig(options: GuestConfigOptions): GuestConfig {
   linux.cgroupsPath = `/coracle/${options.containerId}`;
   delete linux.mountLabel;
   delete linux.intelRdt;
+  // Not crun's own (crun-program.ts).
+  if (!options.local) linux.personality ??= { domain: 'LINUX' };
   const resources = guestResources(linux.resources, 'linux.resources');
   if (options.local || resources === undefined) delete linux.resources;
   else linux.resources = resources;

@@ -1,5 +1,6 @@
 /** The agent as pid 1 of a VM. It never ends by itself: it powers the machine off. */
 import { existsSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { reboot, sync } from '@coracle/sys';
 import { type Agent, createAgent } from './agent.ts';
 import { bootSteps } from './boot.ts';
@@ -7,6 +8,7 @@ import { bootHooks, runBootHook } from './boot-hooks.ts';
 import { BootTimeline, uptimeMs } from './boot-timeline.ts';
 import { answersSent } from './farewell.ts';
 import { openLink, type Reopenable } from './link-guest.ts';
+import type { PortLink } from './link-port.ts';
 import { reasonOf, say, setLogLevel } from './log.ts';
 import type { GuestOptions } from './options.ts';
 import { becomeTemplate } from './template.ts';
@@ -14,11 +16,17 @@ import { becomeTemplate } from './template.ts';
 /** Stages that the host looks for on the console (packages/image, boot-protocol.ts). */
 const BEGUN = 'coracle-boot: agent';
 const READY = 'coracle-boot: ready';
+/**
+ * What was compiled once stays compiled, and is compiled again only when it runs much. The two compilers between the
+ * interpreter and the optimizing one save little here: under emulation they, and what they make, have to be translated.
+ */
+const V8_FLAGS = ['--no-flush-bytecode', '--no-sparkplug', '--no-maglev'];
 /** Said before each hook, so that one that hangs is the last thing on the console. */
 const hookLine = (name: string): string => `coracle-boot: hook ${name}`;
 const failedLine = (step: string, why: string): string => `coracle-boot: failed: ${step}: ${why}`;
 
 export async function runGuest({ link, logLevel, template, stateFolder }: GuestOptions): Promise<void> {
+  for (const flag of V8_FLAGS) setFlagsFromString(flag);
   const timeline = new BootTimeline();
   const runStep = stepRunner(timeline);
   await runStep('say so', () => say(BEGUN));
@@ -65,7 +73,8 @@ export async function runGuest({ link, logLevel, template, stateFolder }: GuestO
     });
   });
   timeline.moment('link');
-  if (template()) await runStep('become a template', () => becomeTemplate(agent as Agent, stateFolder));
+  if (template())
+    await runStep('become a template', () => becomeTemplate(agent as Agent, opened as PortLink));
 }
 
 /** Where a step would be told by the name of a moment. */

@@ -17,6 +17,8 @@ export interface HandlerContext {
   readonly timeline: BootTimeline | undefined;
   /** Called when the sandbox is destroyed; the answer has not left yet. */
   destroyed(): void;
+  /** The same after a rehearsal. */
+  rehearsed(): void;
 }
 
 export const AGENT_VERSION = '0.1.0';
@@ -28,6 +30,7 @@ export function agentHandlers({
   bootMs,
   timeline,
   destroyed,
+  rehearsed,
 }: HandlerContext): AgentHandlers {
   return {
     async getAgentDetails() {
@@ -117,8 +120,8 @@ export function agentHandlers({
       return {};
     },
     async destroySandbox() {
-      await sandbox.destroy();
-      destroyed();
+      if (await sandbox.destroy()) destroyed();
+      else rehearsed();
       return {};
     },
   };

@@ -63,6 +63,7 @@ export class PortLink {
   readonly #opened: () => void;
   readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   #timer: NodeJS.Timeout | undefined;
+  #rehearsed: (() => void) | undefined;
   readonly #look = (): void => this.#connectIfThere();
 
   /** @param opened called whenever a host has greeted */
@@ -83,20 +84,28 @@ export class PortLink {
     else this.#socket?.destroy();
   }
 
+  /**
+   * Takes a descriptor for the port as long as its other end is there. Nothing may have come at the port yet.
+   * @returns when the port is waited for again
+   */
+  rehearse(fd: number): Promise<void> {
+    process.kill(process.pid, 'SIGIO');
+    this.#look();
+    this.#connect(fd);
+    return new Promise((resolve) => (this.#rehearsed = resolve));
+  }
+
   #wait(): void {
     if (this.#wear >= MAX_WEAR) this.#renew();
     this.#timer = setInterval(this.#look, LOOK_AGAIN_MS);
     if (!this.#stale) setAsync(this.#fd, true);
     this.#connectIfThere();
+    this.#rehearsed?.();
   }
 
   #connectIfThere(): void {
     if ((this.#stale || isReplaced(this.#fd)) && !this.#openAgain()) return;
-    if (!hostConnected(this.#fd)) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
-    setAsync(this.#fd, false);
-    this.#connect();
+    if (hostConnected(this.#fd)) this.#connect(dup(this.#fd));
   }
 
   #renew(): void {
@@ -134,7 +143,10 @@ export class PortLink {
     return true;
   }
 
-  #connect(): void {
+  #connect(fd: number): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    setAsync(this.#fd, false);
     // Frames are views of the one buffer: whoever keeps a payload copies it.
     const onread = {
       buffer: this.#buffer,
@@ -143,7 +155,7 @@ export class PortLink {
         return true;
       },
     };
-    const socket = openStream(dup(this.#fd), { onread });
+    const socket = openStream(fd, { onread });
     this.#socket = socket;
     if (this.#torn) socket.write(Buffer.alloc(TEAR_BYTES));
     this.#torn = false;

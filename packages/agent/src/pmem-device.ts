@@ -83,10 +83,10 @@ export function restorePmemDevice(device: PmemDevice | undefined): void {
 
   let status = STATUS.acknowledge | STATUS.driver;
   space.put(DEVICE_STATUS, status);
-  device.features.forEach((feature, select) => {
+  for (const [select, feature] of device.features.entries()) {
     space.put(DRIVER_FEATURE_SELECT, select);
     space.put(DRIVER_FEATURE, feature);
-  });
+  }
   status |= STATUS.featuresOk;
   space.put(DEVICE_STATUS, status);
   space.put(QUEUE_SELECT, 0);

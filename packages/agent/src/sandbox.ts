@@ -23,6 +23,7 @@ export class Sandbox {
   readonly #names: NameServer;
   readonly #containers = new Map<string, Container>();
   #id: string | undefined;
+  #rehearsal = false;
   #ending = false;
   #rootDevice: PmemDevice | undefined;
 
@@ -51,22 +52,18 @@ export class Sandbox {
           lookForDevices();
         }
       }
-      for (const share of request.shares) this.#shares.add(share);
+      for (const share of request.shares) this.#shares.add(share, request.rehearsal);
     } catch (error) {
       this.#shares.removeAll();
       throw error;
     }
     this.#id = request.sandboxId;
+    this.#rehearsal = request.rehearsal;
   }
 
   /** The VM is about to be saved: what is not saved with it is kept here. */
   rememberDevices(): void {
     this.#rootDevice = readPmemDevice();
-  }
-
-  /** For a container before there is a sandbox: see template.ts. */
-  lendShare(tag: string, root: string): Disposable {
-    return this.#shares.lend(tag, root);
   }
 
   /** @throws RpcError */
@@ -122,19 +119,27 @@ export class Sandbox {
   /**
    * Ends every process and writes out what they have written. In a VM nothing more: it goes away next, and to let
    * crun take each container apart takes a tenth of a second. What fails is logged.
+   * @returns false after a rehearsal: then it does not, and a sandbox can be created
+   * @throws Error after a rehearsal when something is left
    */
-  async destroy(): Promise<void> {
+  async destroy(): Promise<boolean> {
     this.#ending = true;
+    const goesOn = this.#context.local || this.#rehearsal;
     const ending = [...this.#containers].map(([id, container]) =>
-      this.#context.local ? this.removeContainer(id, true) : container.end(),
+      goesOn ? this.removeContainer(id, true) : container.end(),
     );
     const results = await Promise.allSettled(ending);
     for (const result of results) {
-      if (result.status === 'rejected')
-        log('error', 'cannot end a container', { reason: reasonOf(result.reason) });
+      if (result.status === 'fulfilled') continue;
+      if (this.#rehearsal) throw result.reason;
+      log('error', 'cannot end a container', { reason: reasonOf(result.reason) });
     }
     this.#shares.removeAll();
     if (!this.#context.local) sync();
+    if (!this.#rehearsal) return true;
+    this.#rehearsal = this.#ending = false;
+    this.#id = undefined;
+    return false;
   }
 
   async #guestConfig(request: CreateContainerRequest): Promise<GuestConfig> {

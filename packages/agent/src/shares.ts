@@ -22,22 +22,14 @@ export class Shares {
   }
 
   /** @throws RpcError when it can't be mounted */
-  add(share: Share): void {
+  add(share: Share, rehearsal: boolean): void {
     checkId(share.tag, 'shares.tag');
     if (this.#roots.has(share.tag))
       throw new RpcError('already_exists', `share "${share.tag}" is there already`);
-    this.#roots.set(share.tag, share.type === 'local' ? this.#addLocal(share) : this.#mount(share));
-  }
-
-  /** A folder of the guest's own as a share, until the result is disposed of. */
-  lend(tag: string, root: string): Disposable {
-    this.#roots.set(tag, root);
-    return {
-      [Symbol.dispose]: () => {
-        this.#roots.delete(tag);
-        this.#release();
-      },
-    };
+    this.#roots.set(
+      share.tag,
+      share.type === 'local' ? this.#addLocal(share) : this.#mount(share, rehearsal),
+    );
   }
 
   /** The path of something inside a share. It stays inside, as far as names go; links are the host's business. */
@@ -97,14 +89,17 @@ export class Shares {
     return share.source;
   }
 
-  #mount(share: Share): string {
+  #mount(share: Share, rehearsal: boolean): string {
     if (this.#local) throw invalid('shares.type', `must be "local" without a VM (share "${share.tag}")`);
-    const data = { virtiofs: null, '9p': OPTIONS_9P }[share.type];
+    const guest = share.type === 'guest' && rehearsal;
+    const data = guest ? null : { virtiofs: null, '9p': OPTIONS_9P }[share.type];
     if (data === undefined) throw invalid('shares.type', `"${share.type}" is unknown; use virtiofs or 9p`);
     const target = join(this.#folder, share.tag);
     mkdirSync(target, { recursive: true });
     try {
-      mount(share.tag, target, share.type, share.readonly ? ['ro'] : [], data);
+      // The guest's own root has a program to run, and nothing can be written there.
+      if (guest) mount('/', target, null, ['bind']);
+      else mount(share.tag, target, share.type, share.readonly ? ['ro'] : [], data);
     } catch (error) {
       rmdirSync(target);
       throw new RpcError(

@@ -19,6 +19,7 @@ export {
   type ProcessOutput,
   type WindowSize,
 } from './process.ts';
+export { type RehearseOptions, rehearseVm } from './rehearse.ts';
 export type { ProcessResult } from './result.ts';
 export {
   type CreateContainerOptions,

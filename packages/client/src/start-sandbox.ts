@@ -76,6 +76,7 @@ export async function startSandbox(
       hostTimeNs: BigInt(Date.now()) * 1_000_000n,
       entropy: randomBytes(ENTROPY_BYTES),
       findDevices: vm.template !== undefined,
+      rehearsal: false,
     },
     signal === undefined ? {} : { signal },
   );

@@ -75,6 +75,11 @@ export class Attachments {
     return pending?.client;
   }
 
+  /** Who owns a process, and whether its EXIT has passed. */
+  owner(processId: number): { readonly client: LinkClient; readonly exited: boolean } | undefined {
+    return this.#routes.get(processId)?.owner;
+  }
+
   removeClient(client: LinkClient): void {
     for (const attachment of this.#byClient.get(client) ?? []) this.#end(attachment);
     this.#byClient.delete(client);

@@ -164,6 +164,17 @@ export class Link {
     return this.#connection?.isOpen ?? false;
   }
 
+  /** Of processes to which somebody is attached: how far their streams are. */
+  tellStreams(tap: LinkTap): void {
+    for (const { id, ...state } of this.watch.describe()) {
+      const owner = this.#attachments.owner(id - (id % 4));
+      // An exited process's input is nobody's any more.
+      const over = owner?.exited && (id % 4 < 2 || state.delivered >= state.sent);
+      if (owner === undefined || over) continue;
+      tap.event('stream_state', owner.client.number, { value: id, text: JSON.stringify(state) });
+    }
+  }
+
   addClient(client: LinkClient): void {
     client.link = this;
     this.#clients.add(client);

@@ -1,8 +1,8 @@
 /**
  * /metrics on a TCP port, for a Prometheus that reads no unix sockets. Nothing else is answered there, and what is tells
- * of nobody: captures stay on the debug socket.
+ * of nobody: captures stay on the debug socket. Node's HTTP server, 10 MiB of memory, is loaded where there is a port.
  */
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { answerMetrics, refuse } from './http.ts';
 import type { MetricsSource } from './metrics.ts';
@@ -23,25 +23,32 @@ export function parseMetricsAddress(text: string): MetricsAddress | undefined {
 export class MetricsPort {
   readonly #server: Server;
 
-  constructor(source: MetricsSource) {
-    this.#server = createServer((request, response) => {
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** @throws Node's error */
+  static async listen(source: MetricsSource, { host, port }: MetricsAddress): Promise<MetricsPort> {
+    const { createServer } = await import('node:http');
+    const server = createServer((request, response) => {
       if (request.method !== 'GET') refuse(response, 405, 'only GET is understood here');
       else if (request.url !== '/metrics') refuse(response, 404, 'there is only /metrics');
       else void answerMetrics(source, response);
     });
-  }
-
-  /** @returns the port, for who asked for any. @throws Node's error */
-  async listen({ host, port }: MetricsAddress): Promise<number> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
+      server.once('error', reject);
+      server.listen(port, host, () => {
+        server.off('error', reject);
         resolve();
       });
     });
     // A proxy that nobody uses ends: who reads its numbers does not hold it.
-    this.#server.unref();
+    server.unref();
+    return new MetricsPort(server);
+  }
+
+  /** For who asked for any. */
+  get port(): number {
     return (this.#server.address() as AddressInfo).port;
   }
 

@@ -147,11 +147,9 @@ export class ProxyServer {
   async #listenForMetrics(): Promise<void> {
     const { metrics, log } = this.#options;
     if (metrics === undefined) return;
-    const port = new MetricsPort(this.#metrics);
     try {
-      const bound = await port.listen(metrics);
-      this.#metricsPort = port;
-      log?.info({ host: metrics.host, port: bound }, 'metrics can be asked for');
+      this.#metricsPort = await MetricsPort.listen(this.#metrics, metrics);
+      log?.info({ host: metrics.host, port: this.#metricsPort.port }, 'metrics can be asked for');
     } catch (error) {
       log?.warn({ ...metrics, reason: (error as Error).message }, 'metrics cannot be asked for there');
     }
@@ -286,11 +284,13 @@ export class ProxyServer {
   startCapture(tapping: Tapping): void {
     this.#taps.add(tapping);
     this.#tap();
+    const tapped: { readonly link: Link; readonly tap: LinkTap }[] = [];
     for (const link of this.#links.values()) {
       const tap = this.#taps.only(tapping, link.sandboxId);
       if (tap === undefined) continue;
       tap.event('already');
       tap.event(link.isOpen ? 'link_open' : 'link_opening');
+      tapped.push({ link, tap });
     }
     for (const client of this.#bound) {
       const tap = client.link && this.#taps.only(tapping, client.link.sandboxId);
@@ -298,6 +298,8 @@ export class ProxyServer {
       tap.event('already', client.number);
       tellOf(client, tap);
     }
+    // Who stands still sends nothing: what is not told now would never be seen.
+    for (const { link, tap } of tapped) link.tellStreams(tap);
     this.#looking ??= setInterval(() => this.#look(), CAPTURE_LOOK_MS);
     this.#looking.unref();
     this.#options.log?.info({ content: tapping.capture.content }, 'a capture begins');

@@ -25,9 +25,14 @@ const POSIX_SPAWN_SETSID = 0x80;
 
 const O_RDWR = 2;
 
+/** linux/personality.h */
+const ADDR_NO_RANDOMIZE = 0x0040000;
+const QUERY = 0xffff_ffff;
+
 const cSpawn = libc(
   'int posix_spawn(void *pid, str path, void *actions, void *attributes, const char **argv, const char **envp)',
 );
+const cPersonality = libc('int personality(ulong persona)');
 const cActionsInit = libc('int posix_spawn_file_actions_init(void *actions)');
 const cActionsDestroy = libc('int posix_spawn_file_actions_destroy(void *actions)');
 const cActionsDup2 = libc('int posix_spawn_file_actions_adddup2(void *actions, int fd, int target)');
@@ -57,6 +62,8 @@ export interface SpawnOptions {
   readonly terminal?: string;
   /** The process group to join; 0 makes a new one. */
   readonly processGroup?: number;
+  /** The program, and what it starts, lies at the same addresses each time, until somebody calls personality(2). */
+  readonly fixedAddresses?: boolean;
 }
 
 // posix_spawn and its helpers return the error number, they do not set errno.
@@ -128,7 +135,11 @@ export function spawn(options: SpawnOptions): number {
     fillActions(actions, options, sources);
     fillAttributes(attributes, options);
     const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`);
+    // Of this thread, and of what it starts.
+    const before = options.fixedAddresses === true ? cPersonality(QUERY) : undefined;
+    if (before !== undefined) cPersonality(before | ADDR_NO_RANDOMIZE);
     const errno = cSpawn(pid, options.file, actions, attributes, [...options.args, null], [...env, null]);
+    if (before !== undefined) cPersonality(before);
     must(
       errno,
       'posix_spawn',

@@ -32,10 +32,11 @@ function wait(pid: number): Reaped | undefined {
     const result = cWait4(pid, statusBuffer, WNOHANG | ALL_CHILDREN, null) as number;
     if (result > 0) return { pid: result, status: statusBuffer.readInt32LE(0) };
     if (result === 0) return undefined;
+    // Any child, without waiting: that there is none is all that can be wrong (wait(2)).
+    if (pid === -1) return undefined;
     const errno = lastErrno();
     if (errno === constants.errno.EINTR) continue;
-    if (errno === constants.errno.ECHILD && pid === -1) return undefined;
-    throw new SysError(errno, 'wait4', pid === -1 ? 'any child' : `process ${pid}`);
+    throw new SysError(errno, 'wait4', `process ${pid}`);
   }
 }
 

@@ -6,6 +6,7 @@ import { diagnose } from './commands/diagnose.ts';
 import { follow } from './commands/follow.ts';
 import { live } from './commands/live.ts';
 import { record } from './commands/record.ts';
+import { replay } from './commands/replay.ts';
 import { report as reportPage } from './commands/report.ts';
 import { show } from './commands/show.ts';
 import { stats } from './commands/stats.ts';
@@ -23,6 +24,7 @@ const commands = new Map<string, Command>(
     report: reportPage,
     cast,
     decode,
+    replay,
   }),
 );
 

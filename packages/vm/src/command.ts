@@ -1,4 +1,3 @@
-import { cpus } from 'node:os';
 import type { Accel } from './accel.ts';
 import type { VmPaths } from './directory.ts';
 import { checkSocketPath } from './directory.ts';
@@ -122,17 +121,16 @@ function linkArguments({ link, paths }: QemuOptions): string[] {
   ];
 }
 
-function acceleratorArguments({ accel, spec, image }: QemuOptions): string[] {
+function acceleratorArguments({ accel, spec }: QemuOptions): string[] {
   if (accel === 'kvm') return ['-accel', 'kvm', '-cpu', 'host'];
-  // One host thread for each vCPU; on a single-core host more threads only add locking. The default
-  // cache of translated code is 1 GiB, of which a small guest never fills a quarter.
-  // QEMU before 8.1 may translate code while another vCPU writes it, and go on with what is there no more; Linux
-  // patches its jump labels so. One boot in some fifty ended in a panic.
-  const safe = spec.vcpus === 1 || image.leavesCodeAlone;
-  const thread = safe && cpus().length > 1 ? 'multi' : 'single';
+  // vCPUs take turns on one host thread. With a thread for each, QEMU before 8.1 may translate code while another vCPU
+  // writes it, and then run what never was there whole: Linux patches itself, and V8 writes code all the time. One boot
+  // with two vCPUs in some fifty ended so. The default cache of translated code is 1 GiB, of which a small guest never
+  // fills a quarter.
+  const thread = spec.vcpus === 1 ? 'multi' : 'single';
   // With ERMS and FSRM kernel and glibc copy by `rep movsb`, which TCG runs byte by byte; without them they
-  // move words, and boots, execs and copies get 20 to 30 % faster.
-  return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max,erms=off,fsrm=off'];
+  // move words, and boots, execs and copies get 20 to 30 % faster. Without LA57 page tables have a level less.
+  return ['-accel', `tcg,thread=${thread},tb-size=256`, '-cpu', 'max,erms=off,fsrm=off,la57=off'];
 }
 
 /** What is plugged into a restored VM: a device, and what is behind it in the host. */

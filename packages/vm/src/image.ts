@@ -18,8 +18,6 @@ export interface VmImage {
   readonly transports: readonly string[];
   /** The guest's kernel can mount 9p over virtio. */
   readonly has9p: boolean;
-  /** The guest's kernel does not patch its own code once it has more than one vCPU, as our own does not. */
-  readonly leavesCodeAlone: boolean;
   /** The files above, for `checkImageFiles`. */
   readonly files: readonly ImageFile[];
 }
@@ -50,7 +48,6 @@ interface Manifest {
   };
   readonly kernel?: {
     readonly file?: unknown;
-    readonly origin?: unknown;
     readonly arguments?: unknown;
     readonly filesystems?: unknown;
     readonly transports?: unknown;
@@ -88,7 +85,6 @@ export function openImage(directory: string): VmImage {
     bootDigest: [kernelFile, ...(initrdFile ? [initrdFile] : [])].map(({ sha256 }) => sha256).join('+'),
     transports: strings(kernel.transports),
     has9p: strings(kernel.filesystems).includes('9p'),
-    leavesCodeAlone: kernel.origin === 'built',
     files: [kernelFile, ...(initrdFile ? [initrdFile] : []), ...(rootFile ? [rootFile] : [])],
   };
 }

@@ -1,23 +1,28 @@
 /** The processes of a VM: a virtiofsd for each share, and QEMU, which boots or goes on from a template. */
+import { execFile } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { writeLinkRecord } from '@coracle/sys';
 import { bootReport, VmStartError } from './boot.ts';
 import { joinCgroups } from './cgroup-entry.ts';
 import { type Plugged, pluggedShares, type QemuLink, type ShareTransport } from './command.ts';
-import { spawnDetached } from './detached.ts';
+import { searchPath, spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
 import type { Vm, VmSpec } from './driver.ts';
 import { maxOpenFiles, takesTimeout } from './host.ts';
+import { findOwned } from './identity.ts';
 import { isListening } from './listening.ts';
 import { unpackClaimed } from './pool/claim.ts';
 import { Qmp } from './qmp.ts';
 import { processStartTimeoutMs, waitReady } from './ready.ts';
 import { type VmRecord, writeRecord } from './record.ts';
-import { bindArguments, inPrivateMounts, virtiofsdArguments } from './share.ts';
+import { bindArguments, bindInto, inPrivateMounts, virtiofsdArguments } from './share.ts';
 import { openTemplate, plug, resumeFromTemplate } from './template/restore.ts';
 import type { Template } from './template/store.ts';
 import { agentVsockPort } from './transport.ts';
 import { vmFromRecord } from './vm.ts';
+
+const execute = promisify(execFile);
 
 export interface Launch {
   readonly spec: VmSpec;
@@ -53,7 +58,6 @@ export async function launch(plan: Launch, signal: AbortSignal | undefined): Pro
   });
   const serving = startShares(plan, notes, signal);
   serving.catch(() => undefined);
-  // While they come up the memory is copied, and QEMU restores: it connects to them when that is done.
   using opened = template && openTemplate(template, plan.memory?.share === true);
   if (template === undefined) await serving;
   const { file, args } = qemuCommand(plan);
@@ -71,6 +75,8 @@ export async function launch(plan: Launch, signal: AbortSignal | undefined): Pro
     writeLinkRecord(directory, { address, process: main.identity });
   }
   try {
+    // They and QEMU come up beside this.
+    opened?.load();
     const plugged = pluggedShares({ spec, paths, shareTransport: plan.shareTransport });
     const ready = () =>
       template === undefined ? answers(paths.qmp, signal) : resumes(paths.qmp, plugged, serving, signal);
@@ -85,7 +91,7 @@ export async function launch(plan: Launch, signal: AbortSignal | undefined): Pro
   return vmFromRecord(directory, notes.record, main.child);
 }
 
-/** Starts what a VM that has waited in a pool lacks: the shares. @throws VmError, the signal's reason */
+/** Gives a VM that has waited in a pool what it lacks: the shares, or what is in them. @throws VmError, the signal's reason */
 export async function adopt(
   plan: Pick<Launch, 'spec' | 'virtiofsd' | 'shareTransport'>,
   claimed: VmRecord,
@@ -95,8 +101,14 @@ export async function adopt(
   const paths = vmPaths(spec.directory);
   const shares = spec.shares.map(({ tag }) => tag);
   const notes = new Notes(spec.directory, { ...claimed, state: 'starting', image: spec.image, shares });
-  unpackClaimed(spec.directory);
-  joinCgroups(claimed.main!.pid, spec.cgroups ?? []);
+  unpackClaimed(spec.directory, claimed.shares);
+  if (spec.cgroups !== undefined && spec.cgroups.length > 0)
+    for (const { pid } of findOwned(claimed.startedIn!)) joinCgroups(pid, spec.cgroups);
+  if (claimed.shares.length > 0) {
+    await fillShares(spec, notes, signal);
+    notes.add({ state: 'running' });
+    return vmFromRecord(spec.directory, notes.record);
+  }
   await startShares(plan, notes, signal);
   try {
     using qmp = await Qmp.connect(paths.qmp, { signal });
@@ -124,6 +136,28 @@ class Notes {
     this.record = { ...this.record, ...change };
     writeRecord(this.#directory, this.record);
   }
+}
+
+/** Of virtiofsds that run, and are plugged in. */
+async function fillShares(
+  { directory, shares }: VmSpec,
+  { record }: Notes,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const paths = vmPaths(directory);
+  await Promise.all(
+    shares.map(async ({ tag, binds }) => {
+      const { file, args } = bindInto(record.helpers[tag]!.pid, paths.share(tag), bindArguments(tag, binds));
+      try {
+        await execute(file, args, { env: { PATH: searchPath, LC_ALL: 'C' }, signal });
+      } catch (error) {
+        signal?.throwIfAborted();
+        const { stderr, message } = error as { stderr?: string; message: string };
+        const what = `the share ${tag} could not be filled: ${stderr?.trim() || message}`;
+        throw new VmStartError('start-failed', what, bootReport(directory), error);
+      }
+    }),
+  );
 }
 
 /** Resolves when every virtiofsd listens; with 9p there are none. */

@@ -57,7 +57,7 @@ export interface QemuDriver extends VmDriver {
    */
   openPool(
     spec: TemplateSpec,
-    pool: Pick<PoolOptions, 'directory' | 'size' | 'onChange'>,
+    pool: Pick<PoolOptions, 'directory' | 'size' | 'shares' | 'prepare' | 'onChange'>,
     options?: VmStartOptions,
   ): Promise<VmPool>;
 }
@@ -91,22 +91,25 @@ export function createQemuDriver(options: QemuDriverOptions = {}): QemuDriver {
     async openPool(spec, pool, start = {}) {
       const machine = await machineOf(spec, start);
       await makeTemplate(machine, templates, start);
+      const virtiofsd = findVirtiofsd(options);
+      const shares = virtiofsd === undefined ? [] : (pool.shares ?? []);
       const restore = async (directory: string, signal: AbortSignal) => {
         // It may have been pruned, or dropped with a fault.
         await makeTemplate(machine, templates, { signal });
         const template = await findTemplate(machine, templates);
         if (template === undefined)
           throw new VmError('start-failed', 'its template is made by another program; it is waited for');
-        const alone = { ...machine, spec: { ...spec, directory, shares: [] } };
-        // A virtiofsd comes when it is taken: its memory has to be shared.
+        const empty = shares.map((tag) => ({ tag, binds: [] }));
+        const plan = { ...machine, virtiofsd, shareTransport: 'virtiofs' } as const;
+        // Without shares, too: they may be plugged in when it is taken, and the memory has to be shared then.
         return await restoreVm(
-          { ...alone, virtiofsd: undefined, shareTransport: 'virtiofs' },
+          { ...plan, spec: { ...spec, directory, shares: empty } },
           template,
           true,
           signal,
         );
       };
-      return await VmPool.open({ ...pool, start: restore });
+      return await VmPool.open({ ...pool, shares, start: restore });
     },
     async start(spec, start = {}) {
       start.signal?.throwIfAborted();
@@ -159,7 +162,8 @@ async function startFromPool(
   if (pool === undefined || (plan.shareTransport === '9p' && plan.spec.shares.length > 0)) return undefined;
   const { directory } = plan.spec;
   const key = templateKey(plan);
-  const claimed = claim(pool, key, directory);
+  const tags = plan.spec.shares.map(({ tag }) => tag);
+  const claimed = claim(pool, key, tags, directory);
   if (claimed === undefined) return undefined;
   try {
     const vm = await adopt(plan, claimed, signal);

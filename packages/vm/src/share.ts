@@ -6,11 +6,7 @@
  *
  * virtiofsd sandboxes itself in a further namespace, a slave of ours, whose root is the share. The
  * share is a shared mount and descriptor 9 keeps our namespace alive and findable, so binds can be
- * added to a running VM:
- *
- *     nsenter --mount=/proc/<virtiofsd pid>/fd/9 mount --rbind SOURCE DIR/share-<tag>/NAME
- *
- * (after `mount -o remount,bind,rw DIR/share-<tag>` for the mkdir; virtiofsd's own view stays read-only).
+ * added to a running VM, as to one that has waited in a pool (`bindInto`). virtiofsd's own view stays read-only.
  */
 import { statSync } from 'node:fs';
 import { isAbsolute, normalize } from 'node:path';
@@ -62,11 +58,7 @@ export function checkShare(tag: string, binds: readonly ShareBind[]): void {
  * `ro` one by one (mount(8)), hence the walk through mountinfo, which keeps nosuid and its like;
  * mountinfo writes spaces in octal, which printf turns back.
  */
-const mountScript = `
-set -eu
-share=$1; shift
-mount -n -i -t tmpfs -o size=1m,mode=0755,nosuid,nodev coracle "$share"
-mount -n -i --make-shared "$share"
+const bindLoop = `
 while [ "$1" != -- ]; do
   kind=$1; mode=$2; source=$3; target=$share/$4; shift 4
   if [ "$kind" = directory ]; then mkdir -p -- "$target"
@@ -84,8 +76,23 @@ while [ "$1" != -- ]; do
 done
 shift
 mount -n -i -o remount,bind,ro,nosuid,nodev "$share"
+`;
+
+const mountScript = `
+set -eu
+share=$1; shift
+mount -n -i -t tmpfs -o size=1m,mode=0755,nosuid,nodev coracle "$share"
+mount -n -i --make-shared "$share"
+${bindLoop}
 exec 9</proc/self/ns/mnt
 exec "$@"
+`;
+
+const addScript = `
+set -eu
+share=$1; shift
+mount -n -i -o remount,bind,rw,nosuid,nodev "$share"
+${bindLoop}
 `;
 
 /** What to run for one share, as data. `file` is unshare(1), which becomes sh, which becomes virtiofsd. */
@@ -129,6 +136,18 @@ export function inPrivateMounts(
       '--',
       ...command,
     ],
+  };
+}
+
+/** Adds binds to the share of a virtiofsd that runs: what is to be run for that. */
+export function bindInto(
+  virtiofsdPid: number,
+  shareDirectory: string,
+  binds: readonly string[],
+): ShareCommand {
+  return {
+    file: 'nsenter',
+    args: [`--mount=/proc/${virtiofsdPid}/fd/9`, 'sh', '-c', addScript, 'sh', shareDirectory, ...binds, '--'],
   };
 }
 

@@ -51,7 +51,7 @@ export interface Frame {
 }
 
 /** Payload sizes that a type allows: [least, most]. The table is also the list of known types. */
-const payloadRange: Record<number, readonly [number, number]> = {
+export const payloadRange: Readonly<Record<number, readonly [number, number]>> = {
   [FrameType.DATA]: [1, MAX_PAYLOAD_BYTES],
   [FrameType.EOF]: [0, 0],
   [FrameType.WINDOW]: [8, 8],

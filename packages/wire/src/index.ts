@@ -16,6 +16,7 @@ export * from './outbox.ts';
 export * from './payloads.ts';
 export * from './preamble.ts';
 export * from './receive-stream.ts';
+export { rehearse } from './rehearsal.ts';
 export * from './request-server.ts';
 export * from './requests.ts';
 export * from './send-stream.ts';

@@ -140,16 +140,15 @@ export type ControlRecord =
   | { readonly kind: 'resize'; readonly columns: number; readonly rows: number };
 
 export const CONTROL_RECORD_BYTES = 8;
-const SIGNAL = 1;
-const RESIZE = 2;
+export const ControlRecordKind = { signal: 1, resize: 2 } as const;
 
 export function encodeControlRecord(record: ControlRecord): Buffer {
   const bytes = Buffer.alloc(CONTROL_RECORD_BYTES);
   if (record.kind === 'signal') {
-    bytes.writeUInt8(SIGNAL, 0);
+    bytes.writeUInt8(ControlRecordKind.signal, 0);
     bytes.writeUInt16LE(record.signal, 2);
   } else {
-    bytes.writeUInt8(RESIZE, 0);
+    bytes.writeUInt8(ControlRecordKind.resize, 0);
     bytes.writeUInt16LE(record.columns, 2);
     bytes.writeUInt16LE(record.rows, 4);
   }
@@ -166,8 +165,9 @@ export function decodeControlRecords(bytes: Buffer): ControlRecord[] {
     const b = bytes.readUInt16LE(at + 4);
     if (bytes[at + 1] !== 0 || bytes.readUInt16LE(at + 6) !== 0)
       throw violation('reserved bytes set in a control record');
-    if (kind === SIGNAL && a >= 1 && a <= 64 && b === 0) records.push({ kind: 'signal', signal: a });
-    else if (kind === RESIZE) records.push({ kind: 'resize', columns: a, rows: b });
+    if (kind === ControlRecordKind.signal && a >= 1 && a <= 64 && b === 0)
+      records.push({ kind: 'signal', signal: a });
+    else if (kind === ControlRecordKind.resize) records.push({ kind: 'resize', columns: a, rows: b });
     else throw violation(`control record of kind ${kind} with value ${a}`);
   }
   return records;

@@ -214,13 +214,21 @@ export class RequestServer {
     return Response.encode({ payload: Buffer.from(payload) }).finish();
   }
 
+  /** Who repeats a request from now on has it carried out anew. */
+  forgetAnswers(): void {
+    for (const [key, call] of this.#calls) if (call.finished) this.#forget(key, call);
+  }
+
   #forgetOldCalls(): void {
     for (const [key, call] of this.#calls) {
       if (this.#calls.size <= REMEMBERED_CALLS && this.#rememberedBytes <= this.#maxRememberedBytes) return;
-      if (!call.finished) continue;
-      this.#calls.delete(key);
-      this.#rememberedBytes -= call.bytes;
+      if (call.finished) this.#forget(key, call);
     }
+  }
+
+  #forget(key: string, call: Call): void {
+    this.#calls.delete(key);
+    this.#rememberedBytes -= call.bytes;
   }
 
   #respond(connection: Connection | undefined, id: number, response: Uint8Array): void {

@@ -4,6 +4,7 @@ import { CliError, UsageError } from '../errors.ts';
 import { Interrupts } from '../interrupts.ts';
 import { count } from '../numbers.ts';
 import { print } from '../output.ts';
+import { shareTag } from '../sandbox.ts';
 import { poolFolder } from '../settings.ts';
 
 const mebibyte = 1024 * 1024;
@@ -17,7 +18,10 @@ export default command({
   },
   positionals: [0, 0],
   async run({ size, memory, vcpus }, _, { settings, log }) {
-    const { hostSize, sizeVm } = await import('@coracle/vm');
+    const [{ hostSize, sizeVm }, { rehearseVm }] = await Promise.all([
+      import('@coracle/vm'),
+      import('@coracle/client'),
+    ]);
     if (settings.driver === 'local') throw new CliError('the local driver has no VMs that could wait');
     if (settings.template === 'off')
       throw new CliError(
@@ -46,7 +50,13 @@ export default command({
     };
     await using _pool = await driver.openPool(
       spec,
-      { directory: poolFolder(settings.runDirectory), size: wanted, onChange },
+      {
+        directory: poolFolder(settings.runDirectory),
+        size: wanted,
+        shares: [shareTag],
+        prepare: ({ linkPath }, options) => rehearseVm(linkPath, options),
+        onChange,
+      },
       { signal },
     );
     await ended;

@@ -84,7 +84,7 @@ async function captureFor(
   if (files.packets === 0)
     throw new TapError(
       'not-found',
-      `nothing was seen of a sandbox ${sandbox}: it has no client, or there is none of that name; what stood still before is seen only by a capture that began before`,
+      `nothing was seen of a sandbox ${sandbox}: it has no client, or there is none of that name`,
     );
 }
 

@@ -173,9 +173,8 @@ function processRows(
   const { exit, made, size } = process;
   const owner = process.owner === 0 ? undefined : flow.clients.get(process.owner);
   const streams = process.streams.filter(
-    ({ kind, frames, final, lastWindow, blocked }) =>
-      kind !== 'control' &&
-      (frames > 0 || (final ?? 0) > 0 || lastWindow !== undefined || blocked !== undefined),
+    ({ kind, next, final, lastWindow }) =>
+      kind !== 'control' && ((next ?? 0) > 0 || (final ?? 0) > 0 || lastWindow !== undefined),
   );
   const opens = {
     sandbox: flow.sandbox,

@@ -16,7 +16,7 @@ import {
 import type { RecordView } from '../read/record-view.ts';
 import type { ControlMessage } from './messages.ts';
 import { isOfProcess, isOfStream, Names, processNumber, streamKindNames } from './names.ts';
-import { type Seen, StreamFlow } from './stream-flow.ts';
+import { readStreamState, type Seen, StreamFlow } from './stream-flow.ts';
 
 export interface RequestFlow {
   readonly connection: number;
@@ -249,6 +249,15 @@ export class SandboxFlow {
         if (client === undefined) return;
         const field = event === CaptureEvent.client_queue ? 'waitsForClient' : 'waitsForGuest';
         client[field] = value === 0 ? undefined : { bytes: value, since: client[field]?.since ?? seen };
+        return;
+      }
+      case CaptureEvent.stream_state: {
+        const state = readStreamState(record.eventText);
+        if (state === undefined) return;
+        const process = this.process(processNumber(value));
+        process.owner = connection;
+        process.last ??= seen;
+        (process.streams[value % 4] as StreamFlow).begin(state, seen);
         return;
       }
       default:

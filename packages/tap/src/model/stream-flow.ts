@@ -10,6 +10,27 @@ export interface Seen {
   readonly timeNs: number;
 }
 
+/** The text of a stream_state event. */
+export interface StreamStateText {
+  readonly sent: number;
+  readonly delivered: number;
+  readonly limit: number | undefined;
+  readonly stalledForMs: number | undefined;
+}
+
+/** @returns undefined for what is no such text */
+export function readStreamState(text: string): StreamStateText | undefined {
+  try {
+    const { sent, delivered, limit, stalledForMs } = JSON.parse(text);
+    const numbers = [sent, delivered, limit ?? 0, stalledForMs ?? 0];
+    return numbers.every((one) => Number.isSafeInteger(one) && one >= 0)
+      ? { sent, delivered, limit, stalledForMs }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 export class StreamFlow {
   readonly id: number;
   readonly kind: StreamKindName;
@@ -132,6 +153,15 @@ export class StreamFlow {
     this.#measured = undefined;
     if (credit.delivered !== undefined) this.delivered = Math.max(this.delivered ?? 0, credit.delivered);
     if (credit.limit !== undefined) this.limit = credit.limit;
+  }
+
+  /** As it stood when the capture began. */
+  begin({ sent, delivered, limit, stalledForMs }: StreamStateText, seen: Seen): void {
+    this.next = sent;
+    this.#highest = Math.max(this.#highest, sent);
+    this.delivered = Math.max(this.delivered ?? 0, delivered);
+    this.limit = limit;
+    if (stalledForMs !== undefined) this.blocked = { ...seen, timeNs: seen.timeNs - stalledForMs * 1e6 };
   }
 
   /** Records are missing: what was known may be wrong. */

@@ -13,8 +13,9 @@ import {
 } from '@coracle/wire';
 import type { ControlMessage } from '../model/messages.ts';
 import { describeProcess, describeStreamId, type Names, processNumber } from '../model/names.ts';
+import { readStreamState, type StreamStateText } from '../model/stream-flow.ts';
 import type { RecordView } from '../read/record-view.ts';
-import { count, printable } from './text.ts';
+import { count, formatSpan, printable } from './text.ts';
 
 const eventNames = new Map<number, string>(
   Object.entries(CaptureEvent).map(([name, event]) => [event, name]),
@@ -39,11 +40,11 @@ export function route(record: RecordView): string {
 
 /** @param message what a REQUEST or RESPONSE frame made known */
 export function explain(record: RecordView, names: Names, message?: ControlMessage): string {
-  const words = record.isEvent ? explainEvent(record) : explainFrame(record, names, message);
+  const words = record.isEvent ? explainEvent(record, names) : explainFrame(record, names, message);
   return printable(record.unowned ? `${words} (went to nobody)` : words);
 }
 
-function explainEvent(record: RecordView): string {
+function explainEvent(record: RecordView, names: Names): string {
   const { eventValue: value, eventText: text } = record;
   const why = record.eventCode === 0 ? text : `${text} [${codeName(record.eventCode)}]`;
   switch (record.event) {
@@ -65,9 +66,20 @@ function explainEvent(record: RecordView): string {
       return record.connection === 0
         ? 'the link was there before the capture'
         : 'the client was there before the capture';
+    case CaptureEvent.stream_state:
+      return explainStreamState(describeStreamId(names, value), readStreamState(text));
     default:
       return 'an event that this version does not know';
   }
+}
+
+function explainStreamState(stream: string, state: StreamStateText | undefined): string {
+  if (state === undefined) return `${stream} stands somewhere: it can't be read where`;
+  const { sent, delivered, limit, stalledForMs } = state;
+  const most = limit === undefined ? '' : `, may be sent to ${limit}`;
+  const stalled =
+    stalledForMs === undefined ? '' : `, and has had no credit for ${formatSpan(stalledForMs * 1e6)}`;
+  return `${stream} was sent to ${sent}, delivered to ${delivered}${most}${stalled} when the capture began`;
 }
 
 function explainFrame(record: RecordView, names: Names, message: ControlMessage | undefined): string {

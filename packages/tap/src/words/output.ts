@@ -34,7 +34,8 @@ export class Output {
 
   #write(bytes: string | Buffer): void {
     if (process.stdout.write(bytes)) return;
-    this.#blocked = new Promise((resolve) => process.stdout.once('drain', resolve));
+    // One for all that was written since: they are let go of together.
+    this.#blocked ??= new Promise((resolve) => process.stdout.once('drain', resolve));
   }
 
   /** Between pieces of input: undefined when there is nothing to wait for. */

@@ -12,13 +12,22 @@ import { readRecord, type VmRecord } from '../record.ts';
 /** Where it is in the sandbox's folder, until its files have been moved up. */
 export const claimedFolder = (directory: string): string => join(directory, 'claimed');
 
-/** A VM that is ready, was started from this template and lives; now it is the sandbox's. Undefined if there is none. */
-export function claim(pool: string, template: string, directory: string): VmRecord | undefined {
+/**
+ * A VM that is ready, was started from this template and lives, with these shares or none; now it is the sandbox's.
+ * Undefined if there is none.
+ */
+export function claim(
+  pool: string,
+  template: string,
+  shares: readonly string[],
+  directory: string,
+): VmRecord | undefined {
   for (const name of readyIn(pool)) {
     const path = join(pool, name);
     try {
       const record = readRecord(path);
       if (record?.template !== template || record.main === undefined || !isAlive(record.main)) continue;
+      if (record.shares.length > 0 && record.shares.join('/') !== shares.join('/')) continue;
       renameSync(path, claimedFolder(directory));
       return { ...record, startedIn: unreadyFolder(pool, name) };
     } catch (error) {
@@ -43,11 +52,13 @@ export function readyIn(pool: string): string[] {
   }
 }
 
-/** Its files become the sandbox's own. */
-export function unpackClaimed(directory: string): void {
+/** Its files become the sandbox's own. A share's folder is mounted on in its virtiofsd's namespace, and goes on being so. */
+export function unpackClaimed(directory: string, shares: readonly string[]): void {
   const claimed = claimedFolder(directory);
   const [from, to] = [vmPaths(claimed), vmPaths(directory)];
   for (const name of ['link', 'qmp', 'console', 'qemuLog', 'pidFile'] as const)
     renameSync(from[name], to[name]);
+  for (const tag of shares)
+    for (const name of ['share', 'fsSocket', 'fsLog'] as const) renameSync(from[name](tag), to[name](tag));
   rmSync(claimed, { recursive: true });
 }

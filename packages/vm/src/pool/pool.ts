@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, type FSWatcher, mkdirSync, readdirSync, renameSync, rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Lock, tryLockFile } from '@coracle/sys';
 import type { Vm } from '../driver.ts';
 import { VmError } from '../errors.ts';
@@ -16,10 +17,19 @@ export interface PoolOptions {
   readonly directory: string;
   /** How many VMs wait. */
   readonly size: number;
-  /** Starts one in the folder given, without shares. */
+  /** Starts one in the folder given. */
   readonly start: (directory: string, signal: AbortSignal) => Promise<Vm>;
+  /** Tags of the shares that it has, empty as yet: it is for whoever wants the same. */
+  readonly shares?: readonly string[];
+  /** What is done with each before it can be had, within a minute: `rehearseVm` of @coracle/client. */
+  readonly prepare?: ((vm: Vm, options: PrepareOptions) => Promise<void>) | undefined;
   /** Told what changes. */
   readonly onChange?: ((state: PoolState) => void) | undefined;
+}
+
+export interface PrepareOptions {
+  readonly shares: readonly string[];
+  readonly signal: AbortSignal;
 }
 
 export interface PoolState {
@@ -32,6 +42,9 @@ export interface PoolState {
 /** After a VM that could not be started, longer each time. */
 const RETRY_FIRST_MS = 1000;
 const RETRY_LAST_MS = 60_000;
+/** One was taken: the container that it is for starts first. */
+const REFILL_DELAY_MS = 1000;
+const PREPARE_TIMEOUT_MS = 60_000;
 const LOCK = 'lock';
 
 export class VmPool implements AsyncDisposable {
@@ -87,12 +100,16 @@ export class VmPool implements AsyncDisposable {
       // From here on a change is not missed, whatever is done meanwhile.
       const changed = new Promise<void>((resolve) => (this.#wake = resolve));
       const waiting = readyIn(directory).length;
+      const taken = waiting < told;
       if (waiting !== told) onChange?.({ waiting, size });
       told = waiting;
       if (waiting >= size) {
         await changed;
         continue;
       }
+      const { signal } = this.#closing;
+      if (taken) await delay(REFILL_DELAY_MS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
       try {
         await this.#add();
         retryMs = RETRY_FIRST_MS;
@@ -108,14 +125,17 @@ export class VmPool implements AsyncDisposable {
   }
 
   async #add(): Promise<void> {
-    const { directory, start } = this.#options;
+    const { directory, start, prepare, shares = [] } = this.#options;
+    const closing = this.#closing.signal;
     const name = randomBytes(4).toString('hex');
     const unready = unreadyFolder(directory, name);
     mkdirSync(unready, { mode: 0o700 });
     try {
-      const vm = await start(unready, this.#closing.signal);
+      const vm = await start(unready, closing);
+      const signal = AbortSignal.any([closing, AbortSignal.timeout(PREPARE_TIMEOUT_MS)]);
+      await prepare?.(vm, { shares, signal });
       renameSync(unready, join(directory, name));
-      void vm.waitExit({ signal: this.#closing.signal }).then(
+      void vm.waitExit({ signal: closing }).then(
         // Where it died it makes room for another; one that was taken is no more here.
         () => this.#remove(name),
         () => undefined,

@@ -13,7 +13,7 @@ import { fileIdentity } from '../host.ts';
 import type { VmImage } from '../image.ts';
 
 /** Raised when what is saved, or what a guest expects of its host after a restore, changes. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 export interface TemplateMachine {
   readonly spec: Pick<VmSpec, 'memoryBytes' | 'vcpus' | 'console' | 'kernelArguments'>;

@@ -1,5 +1,5 @@
 /** Starting a VM from a template: its memory as a file for QEMU to map, its devices as a stream for QEMU to read. */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { createMemoryFile } from '@coracle/sys';
 import type { Plugged } from '../command.ts';
 import { Qmp } from '../qmp.ts';
@@ -18,6 +18,8 @@ export function templateMemory(copied: boolean): { path: string; share: boolean 
 export interface OpenTemplate extends Disposable {
   /** For QEMU: memory and devices, as its descriptors 3 and 4. */
   readonly descriptors: readonly number[];
+  /** Puts the memory in its place. QEMU reads none of it before the VM goes on, so it can start meanwhile. */
+  load(): void;
 }
 
 /** @param copied whether the VM gets a memory of its own */
@@ -27,29 +29,26 @@ export function openTemplate({ ram, state, record }: Template, copied: boolean):
     for (const fd of descriptors.splice(0)) closeSync(fd);
   };
   try {
-    descriptors.push(copied ? copyOf(ram, record) : openSync(ram, 'r'));
+    descriptors.push(copied ? createMemoryFile('coracle-ram') : openSync(ram, 'r'));
+    if (copied) ftruncateSync(descriptors[0]!, record.memoryBytes);
     descriptors.push(openSync(state, 'r'));
   } catch (error) {
     close();
     throw error;
   }
-  return { descriptors, [Symbol.dispose]: close };
-}
-
-function copyOf(ram: string, { memoryBytes, extents }: Template['record']): number {
-  const from = openSync(ram, 'r');
-  try {
-    const copy = createMemoryFile('coracle-ram');
-    try {
-      copyMemory(from, copy, memoryBytes, extents);
-    } catch (error) {
-      closeSync(copy);
-      throw error;
-    }
-    return copy;
-  } finally {
-    closeSync(from);
-  }
+  return {
+    descriptors,
+    load() {
+      if (!copied) return;
+      const from = openSync(ram, 'r');
+      try {
+        copyMemory(from, descriptors[0]!, record.memoryBytes, record.extents);
+      } finally {
+        closeSync(from);
+      }
+    },
+    [Symbol.dispose]: close,
+  };
 }
 
 /**

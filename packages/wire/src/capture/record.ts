@@ -28,6 +28,7 @@ export const CaptureEvent = {
   client_queue: 6,
   guest_queue: 7,
   already: 8,
+  stream_state: 9,
 } as const;
 export type CaptureEventName = keyof typeof CaptureEvent;
 

@@ -86,11 +86,16 @@ export interface CreateSandboxRequest {
   entropy: Uint8Array;
   /** The VM was started from a template: look for devices that have come since then. */
   findDevices: boolean;
+  /** DestroySandbox will make the VM what it was before, instead of ending it. */
+  rehearsal: boolean;
 }
 
 export interface Share {
   tag: string;
-  /** "virtiofs", "9p", or "local" (the agent sees the host's own path: local driver). */
+  /**
+   * "virtiofs", "9p", "local" (the agent sees the host's own path: local driver), or "guest" (the guest's own root, in a
+   * rehearsal).
+   */
   type: string;
   readonly: boolean;
   /** For "local": the host folder that stands for the share. */
@@ -940,7 +945,15 @@ export const GuestMemory: MessageFns<GuestMemory> = {
 };
 
 function createBaseCreateSandboxRequest(): CreateSandboxRequest {
-  return { sandboxId: "", hostname: "", shares: [], hostTimeNs: 0n, entropy: new Uint8Array(0), findDevices: false };
+  return {
+    sandboxId: "",
+    hostname: "",
+    shares: [],
+    hostTimeNs: 0n,
+    entropy: new Uint8Array(0),
+    findDevices: false,
+    rehearsal: false,
+  };
 }
 
 export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
@@ -965,6 +978,9 @@ export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
     }
     if (message.findDevices !== false) {
       writer.uint32(48).bool(message.findDevices);
+    }
+    if (message.rehearsal !== false) {
+      writer.uint32(56).bool(message.rehearsal);
     }
     return writer;
   },
@@ -1030,6 +1046,14 @@ export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
             message.findDevices = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.rehearsal = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1055,6 +1079,7 @@ export const CreateSandboxRequest: MessageFns<CreateSandboxRequest> = {
       : 0n;
     message.entropy = object.entropy ?? new Uint8Array(0);
     message.findDevices = object.findDevices ?? false;
+    message.rehearsal = object.rehearsal ?? false;
     return message;
   },
 };
@@ -4603,7 +4628,7 @@ export const AgentServiceDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Prepares the VM for its containers: hostname, shared file systems. Once per VM. */
+    /** Prepares the VM for its containers: hostname, shared file systems. Once per VM, and any number of rehearsals before. */
     createSandbox: {
       name: "CreateSandbox",
       requestType: CreateSandboxRequest as typeof CreateSandboxRequest,
@@ -4752,7 +4777,7 @@ export const AgentServiceDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Removes all containers, syncs the file systems and powers the VM off after the answer. */
+    /** Removes all containers, syncs the file systems and powers the VM off after the answer; after a rehearsal it goes on. */
     destroySandbox: {
       name: "DestroySandbox",
       requestType: DestroySandboxRequest as typeof DestroySandboxRequest,
