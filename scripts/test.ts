@@ -83,7 +83,7 @@ async function command(file: string, args: readonly string[]): Promise<Outcome> 
   return { passed: 0, failed: 1, failures: [`${file} ${args.join(' ')} ended with ${code}`] };
 }
 
-/** The shim's tests with the shim that has the sanitizers in it. What one finds fails, whoever reads its stderr. */
+/** Tests of C programs with those that have the sanitizers in them. What one finds fails, whoever reads its stderr. */
 async function sanitized(): Promise<Outcome> {
   const built = await command('make', ['--silent', '-C', 'packages/shim', 'sanitized']);
   if (built.failed > 0) return built;
@@ -91,8 +91,9 @@ async function sanitized(): Promise<Outcome> {
   try {
     await chmod(folder, 0o1777); // a test runs the shim as another user
     process.env.CORACLE_SHIM = path.resolve('bin/coracle-shim.sanitized');
+    process.env.CORACLE_NAMES = path.resolve('bin/coracle-names.sanitized');
     process.env.ASAN_OPTIONS = `detect_leaks=1:log_path=${path.join(folder, 'found')}`;
-    const outcome = await vitest('local', ['test/local/shim.test.ts']);
+    const outcome = await vitest('local', ['test/local/shim.test.ts', 'test/local/names.test.ts']);
     const failures = [...outcome.failures];
     for (const name of await readdir(folder)) {
       const text = await readFile(path.join(folder, name), 'utf8');
@@ -102,6 +103,7 @@ async function sanitized(): Promise<Outcome> {
     return { passed: outcome.passed, failed: failures.length, failures };
   } finally {
     delete process.env.CORACLE_SHIM;
+    delete process.env.CORACLE_NAMES;
     delete process.env.ASAN_OPTIONS;
     await rm(folder, { recursive: true, force: true });
   }

@@ -21,11 +21,14 @@ const each = (file: string) =>
   `for port in $(docker ps -q --filter label=com.docker.swarm.service.name=$C | xargs -I {} docker port {} 80/tcp | grep ^0.0.0.0); do eventually busybox wget -qO - http://$port/${file}; busybox wget -qO - http://$port/${file}; done`;
 const tasks = "docker service ls --filter name=$C --format '{{.Mode}} {{.Replicas}}'";
 
+/** What `docker service ls` says of them, once it says that there are as many as asked for. */
+const settled = (count: number) => `eventually sh -c "${tasks} | grep ' ${count}/${count}'"; ${tasks}`;
+
 const rows: readonly (readonly [title: string, line: string, printed: string])[] = [
   [
     'replicas with a published port each',
     `docker service create -q --no-resolve-image --name=$C --network=$C --endpoint-mode=dnsrr --replicas=2 --stop-grace-period=1s --update-monitor=1s --publish=mode=host,target=80 --env=V=1 $IMAGE sh -c 'mkdir /www; echo $V > /www/v; hostname > /www/h; exec httpd -f -p 80 -h /www' >/dev/null
-     ${tasks}; ${each('v')}`,
+     ${settled(2)}; ${each('v')}`,
     'replicated 2/2\n1\n1\n',
   ],
   ['its name has the address of each', '$RUN $IMAGE nslookup -type=a $C | grep -c "^Address: "', '2\n'],
@@ -41,17 +44,17 @@ const rows: readonly (readonly [title: string, line: string, printed: string])[]
   ],
   [
     'scaling up',
-    `docker service scale $C=3 >/dev/null; ${tasks}; ${each('h')} | sort -u | wc -l`,
+    `docker service scale $C=3 >/dev/null; ${settled(3)}; ${each('h')} | sort -u | wc -l`,
     'replicated 3/3\n3\n',
   ],
   [
     'a rolling update',
-    `docker service update -q --no-resolve-image --env-add=V=2 $C >/dev/null; docker service inspect -f '{{.UpdateStatus.State}}' $C; ${tasks}; ${each('v')}`,
+    `docker service update -q --no-resolve-image --env-add=V=2 $C >/dev/null; docker service inspect -f '{{.UpdateStatus.State}}' $C; ${settled(3)}; ${each('v')}`,
     'completed\nreplicated 3/3\n2\n2\n2\n',
   ],
   [
     'taking it back',
-    `docker service rollback -q $C >/dev/null; ${tasks}; ${each('v')}`,
+    `docker service rollback -q $C >/dev/null; ${settled(3)}; ${each('v')}`,
     'replicated 3/3\n1\n1\n1\n',
   ],
   [
@@ -62,7 +65,7 @@ const rows: readonly (readonly [title: string, line: string, printed: string])[]
   ],
   [
     'scaling down',
-    `docker service scale $C=1 >/dev/null; eventually sh -c '[ $(docker ps -q --filter label=com.docker.swarm.service.name=$C | wc -l) = 1 ]'; ${tasks}; ${each('v')}`,
+    `docker service scale $C=1 >/dev/null; eventually sh -c '[ $(docker ps -q --filter label=com.docker.swarm.service.name=$C | wc -l) = 1 ]'; ${settled(1)}; ${each('v')}`,
     'replicated 1/1\n1\n',
   ],
   [

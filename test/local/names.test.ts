@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Listeners } from '../../packages/agent/src/names/listeners.ts';
 import { queriesOver } from '../../packages/agent/src/names/name-server.ts';
 
-const program = new URL('../../bin/coracle-names', import.meta.url).pathname;
+const program = process.env.CORACLE_NAMES ?? new URL('../../bin/coracle-names', import.meta.url).pathname;
 const ADDRESS = '127.0.0.11';
 let tcp: Server;
 let udp: Datagrams;
