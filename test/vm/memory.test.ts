@@ -2,9 +2,11 @@
  * A container with a limit of 64 MiB in the VM that the command line sizes for it: 192 MiB. What it is promised it gets;
  * what goes over the limit dies alone, and the guest has room for everything else that is going on.
  */
+import { readFileSync } from 'node:fs';
 import { readRecord } from '@coracle/vm';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { guestEnv, MiB, Place, SharedContainer } from '../contract/place.ts';
+import { until } from '../support/wait.ts';
 
 const limit = 64 * MiB;
 
@@ -69,3 +71,23 @@ test('what the guest itself has in use leaves the container its limit', async ()
   const { memory } = await shared.sandbox.details();
   expect(memory?.availableBytes).toBeGreaterThan(limit);
 });
+
+// A VM kept all that its container had ever used.
+test('memory that a container has given back goes back to the host', () => givesBack(shared, 60));
+
+test('so it does from a VM that was started from a template', async () => {
+  await using unlimited = await SharedContainer.start(place);
+  expect(readRecord(place.files(unlimited.id).sandboxDirectory)?.template).toBeDefined();
+  await givesBack(unlimited, 300);
+});
+
+async function givesBack(container: SharedContainer, mebibytes: number): Promise<void> {
+  const pid = readRecord(place.files(container.id).sandboxDirectory)?.main?.pid;
+  const resident = (): number => {
+    const kilobytes = /^Pss: +(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1];
+    return (Number(kilobytes) * 1024) / MiB;
+  };
+  expect(await container.exec(holds(mebibytes))).toMatchObject({ code: 0 });
+  const peak = resident();
+  await until(() => resident() < peak - mebibytes / 2, 'its pages are given back', 120_000);
+}

@@ -47,7 +47,7 @@ test('emulated vCPUs take turns', () => {
   expect(accelerator(2)).toContain('thread=single');
 });
 
-test('the devices are a root disk, the link, a random source, slots for networks, and one share', () => {
+test('the devices are a root disk, the link, a random source, a balloon, slots for networks, and one share', () => {
   expect(
     values(qemuArguments(base), '-device').map((value) => value.replace(',disable-legacy=on', '')),
   ).toEqual([
@@ -55,6 +55,7 @@ test('the devices are a root disk, the link, a random source, slots for networks
     'virtio-serial-pci,max_ports=2',
     'virtserialport,chardev=link,name=coracle.link.0',
     'virtio-rng-pci',
+    'virtio-balloon-pci,free-page-reporting=on',
     'pcie-pci-bridge,id=slots',
     'vhost-user-fs-pci,chardev=fs-pod,tag=pod',
   ]);
@@ -73,6 +74,8 @@ test('a VM from a template has a number of its own and its shares behind them', 
   const devices = values(args, '-device').join(' ');
   expect(devices).toContain('vmgenid,guid=auto pcie-pci-bridge,id=slots');
   expect(devices).not.toContain('vhost-user-fs-pci');
+  // Its memory may be the template's own file.
+  expect(devices).not.toContain('balloon');
   expect(args.join(' ')).not.toContain('fs-pod');
   expect(pluggedShares(base)).toEqual([
     {
@@ -82,7 +85,7 @@ test('a VM from a template has a number of its own and its shares behind them', 
         tag: 'pod',
         id: 'share-pod',
         bus: 'slots',
-        addr: '1',
+        addr: '0x1',
       },
       socket: { id: 'fs-pod', path: '/run/c/one/fs-pod.sock' },
     },

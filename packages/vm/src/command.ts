@@ -73,6 +73,7 @@ export function qemuArguments(options: QemuOptions): string[] {
     ...rootArguments(image),
     ...linkArguments(options),
     ...['-device', 'virtio-rng-pci,disable-legacy=on'],
+    ...(options.template === true ? [] : deviceArguments(balloon)),
     ...(options.template === true ? ['-device', 'vmgenid,guid=auto'] : []),
     ...slotArguments(),
     ...spec.shares.flatMap(({ tag }) => shareArguments(tag, options)),
@@ -165,11 +166,28 @@ export type QemuDevice = Readonly<Record<string, string>>;
 const SLOT_BUS = 'slots';
 /** What is in a slot and no network. */
 export const sharePrefix = 'share-';
-export const SLOTS = 31;
+export const SLOTS = 30;
 export const inSlot = (slot: number): Readonly<Record<string, string>> => ({
   bus: SLOT_BUS,
-  addr: String(slot + 1),
+  // QEMU takes it for hexadecimal, with or without the prefix.
+  addr: `0x${(slot + 1).toString(16)}`,
 });
+
+/**
+ * By it the guest says which memory it does not use, and QEMU gives that back to the host (free page reporting). Not where a
+ * template's file is the memory: QEMU 7.2 punches holes into whatever file memory has (`ram_block_discard_range`).
+ */
+const balloon: QemuDevice = {
+  driver: 'virtio-balloon-pci',
+  'free-page-reporting': 'on',
+  'disable-legacy': 'on',
+};
+
+/** For a VM from a template with a memory of its own: in the last slot. */
+export const pluggedBalloon: Plugged = {
+  device: { ...balloon, id: 'balloon', ...inSlot(SLOTS) },
+  socket: undefined,
+};
 
 function slotArguments(): string[] {
   return ['-device', `pcie-pci-bridge,id=${SLOT_BUS}`];

@@ -5,7 +5,13 @@ import { promisify } from 'node:util';
 import { writeLinkRecord } from '@coracle/sys';
 import { bootReport, VmStartError } from './boot.ts';
 import { joinCgroups } from './cgroup-entry.ts';
-import { type Plugged, pluggedShares, type QemuLink, type ShareTransport } from './command.ts';
+import {
+  type Plugged,
+  pluggedBalloon,
+  pluggedShares,
+  type QemuLink,
+  type ShareTransport,
+} from './command.ts';
 import { searchPath, spawnDetached } from './detached.ts';
 import { checkSocketPath, vmPaths } from './directory.ts';
 import type { Vm, VmSpec } from './driver.ts';
@@ -77,7 +83,10 @@ export async function launch(plan: Launch, signal: AbortSignal | undefined): Pro
   try {
     // They and QEMU come up beside this.
     opened?.load();
-    const plugged = pluggedShares({ spec, paths, shareTransport: plan.shareTransport });
+    const plugged = [
+      ...pluggedShares({ spec, paths, shareTransport: plan.shareTransport }),
+      ...(plan.memory?.share === true ? [pluggedBalloon] : []),
+    ];
     const ready = () =>
       template === undefined ? answers(paths.qmp, signal) : resumes(paths.qmp, plugged, serving, signal);
     await waitReady(main, ready, 'QEMU', undefined, signal);
