@@ -21,7 +21,7 @@ interface Program {
   readonly entry: string;
   /** The executable that runs it; the agent has none: the guest's init and the local driver start it. */
   readonly executable?: string;
-  /** For shims, which start it without arguments (packages/runtime/src/proxy.ts says why). */
+  /** For shims, which start it without arguments (packages/runtime/src/sandbox/proxy.ts says why). */
   readonly starter?: string;
   /** Arguments of node itself. */
   readonly nodeFlags?: readonly string[];

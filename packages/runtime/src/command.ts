@@ -1,8 +1,8 @@
 /** What a command is, and what it is given. */
-import type { Log } from './log.ts';
-import type { OptionSpecs, OptionValues } from './options.ts';
-import type { Settings } from './settings.ts';
-import type { StateStore } from './state.ts';
+import type { Log } from './cli/log.ts';
+import type { OptionSpecs, OptionValues } from './cli/options.ts';
+import type { StateStore } from './container/state.ts';
+import type { Settings } from './host/settings.ts';
 
 export interface Context {
   readonly store: StateStore;

@@ -1,13 +1,13 @@
 import { resolve } from 'node:path';
+import { CliError, messageOf, QuietExit, UsageError } from './cli/errors.ts';
+import { globalOptions } from './cli/global-options.ts';
+import { Log, type LogFormat } from './cli/log.ts';
+import { parseOptions } from './cli/options.ts';
+import { print, printError } from './cli/output.ts';
 import type { Context } from './command.ts';
 import { commands } from './commands.ts';
-import { CliError, messageOf, QuietExit, UsageError } from './errors.ts';
-import { globalOptions } from './global-options.ts';
-import { Log, type LogFormat } from './log.ts';
-import { parseOptions } from './options.ts';
-import { print, printError } from './output.ts';
-import { defaultRoot, readSettings, type Settings } from './settings.ts';
-import { StateStore } from './state.ts';
+import { StateStore } from './container/state.ts';
+import { defaultRoot, readSettings, type Settings } from './host/settings.ts';
 
 const help = { help: { type: 'boolean', short: 'h', help: 'show this text' } } as const;
 
@@ -24,7 +24,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (values.version === true) return await runCommand('version', [], context());
     const [name, ...rest] = positionals;
     if (values.help === true || name === undefined || name === 'help') {
-      const { mainUsage } = await import('./usage.ts');
+      const { mainUsage } = await import('./cli/usage.ts');
       print(mainUsage());
       return 0;
     }
@@ -57,7 +57,7 @@ async function runCommand(name: string, args: readonly string[], context: Contex
     });
   }
   const { default: command } = await entry.load();
-  const usage = async () => (await import('./usage.ts')).commandUsage(name, entry, command);
+  const usage = async () => (await import('./cli/usage.ts')).commandUsage(name, entry, command);
   try {
     const { stopAtPositional = false, positionals: counts } = command;
     const { values, positionals } = parseOptions(args, { ...command.options, ...help }, { stopAtPositional });

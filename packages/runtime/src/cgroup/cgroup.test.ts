@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Log } from '../log.ts';
+import { Log } from '../cli/log.ts';
 import { cgroupFolders, createCgroup, removeCgroup, writeSettings } from './cgroup.ts';
 import { hostHierarchies } from './hierarchies.ts';
 import { cpuWeight, hostMemoryLimitBytes, hostSettings, vmSettings } from './limits.ts';

@@ -6,8 +6,8 @@
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CliError, errnoCode, messageOf } from '../errors.ts';
-import type { Log } from '../log.ts';
+import { CliError, errnoCode, messageOf } from '../cli/errors.ts';
+import type { Log } from '../cli/log.ts';
 import { type Hierarchy, hostHierarchies } from './hierarchies.ts';
 import type { CgroupSetting } from './limits.ts';
 

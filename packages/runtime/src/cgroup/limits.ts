@@ -2,7 +2,7 @@
  * The limits of a VM's cgroup on the host. The container's own are applied in the guest; here is what only the host can
  * do, its weight beside others, its CPUs and its disks, and a bound on what the VM as a whole may take.
  */
-import type { BlockIo, Resources, Throttle } from '../spec.ts';
+import type { BlockIo, Resources, Throttle } from '../spec/spec.ts';
 
 export interface VmCost {
   readonly memoryBytes: number;

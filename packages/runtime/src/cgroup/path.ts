@@ -1,6 +1,6 @@
 /** linux.cgroupsPath (runtime-spec config-linux.md, "Cgroups Path") as a path below the hierarchies of this host. */
 import { posix } from 'node:path';
-import { CliError } from '../errors.ts';
+import { CliError } from '../cli/errors.ts';
 
 export interface PathOptions {
   /** --systemd-cgroup: the path is `slice:prefix:name`. */

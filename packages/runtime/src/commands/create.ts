@@ -1,7 +1,7 @@
+import { Interrupts } from '../cli/interrupts.ts';
+import { checkPreserveFds, createOptions } from '../cli/run-options.ts';
 import { command } from '../command.ts';
-import { createContainer } from '../create-container.ts';
-import { Interrupts } from '../interrupts.ts';
-import { checkPreserveFds, createOptions } from '../run-options.ts';
+import { createContainer } from '../container/create.ts';
 
 export default command({
   options: createOptions,

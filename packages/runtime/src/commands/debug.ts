@@ -1,10 +1,10 @@
+import { CliError } from '../cli/errors.ts';
+import { print, printError } from '../cli/output.ts';
 import { command } from '../command.ts';
 import { writeArchive } from '../debug/archive.ts';
 import { type Collected, collectParts, summary } from '../debug/collect.ts';
 import { Secrets } from '../debug/secrets.ts';
 import { findTarget } from '../debug/target.ts';
-import { CliError } from '../errors.ts';
-import { print, printError } from '../output.ts';
 
 const CAPTURE_SECONDS = '2';
 

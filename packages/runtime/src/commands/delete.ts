@@ -1,9 +1,9 @@
+import { CliError } from '../cli/errors.ts';
 import { command } from '../command.ts';
-import { CliError } from '../errors.ts';
-import { checkContainerId } from '../ids.ts';
-import { removeContainer } from '../remove-container.ts';
-import { missing } from '../state.ts';
-import { statusOf } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { removeContainer } from '../container/remove.ts';
+import { missing } from '../container/state.ts';
+import { statusOf } from '../container/status.ts';
 
 export default command({
   options: {

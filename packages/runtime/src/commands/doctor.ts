@@ -1,8 +1,8 @@
 import { isatty } from 'node:tty';
-import { type CheckResult, runChecks, type Verdict } from '../checks.ts';
+import { print, table } from '../cli/output.ts';
+import { Progress } from '../cli/progress.ts';
 import { command } from '../command.ts';
-import { print, table } from '../output.ts';
-import { Progress } from '../progress.ts';
+import { type CheckResult, runChecks, type Verdict } from '../host/checks.ts';
 
 const colours: Record<Verdict, string> = { ok: '32', warning: '33', missing: '31' };
 

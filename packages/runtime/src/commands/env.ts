@@ -1,6 +1,6 @@
+import { print, table } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { type Environment, readEnvironment } from '../environment.ts';
-import { print, table } from '../output.ts';
+import { type Environment, readEnvironment } from '../host/environment.ts';
 
 export default command({
   options: {

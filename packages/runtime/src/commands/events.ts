@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Container } from '@coracle/client';
-import { askContainer, isRpcError } from '../agent.ts';
+import { parseDuration } from '../cli/duration.ts';
+import { CliError, UsageError } from '../cli/errors.ts';
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { parseDuration } from '../duration.ts';
-import { CliError, UsageError } from '../errors.ts';
-import { checkContainerId } from '../ids.ts';
-import { print } from '../output.ts';
-import { type RuncEvent, runcStats } from '../runc-stats.ts';
-import { statusOf } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { type RuncEvent, runcStats } from '../container/runc-stats.ts';
+import { statusOf } from '../container/status.ts';
+import { askContainer, isRpcError } from '../sandbox/agent.ts';
 
 /** setTimeout takes no more. */
 const maxIntervalMs = 2 ** 31 - 1;

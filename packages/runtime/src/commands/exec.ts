@@ -1,14 +1,14 @@
-import { checkProcess, readBundleProcess, readProcessFile } from '../bundle.ts';
+import { CliError, UsageError } from '../cli/errors.ts';
+import { Interrupts } from '../cli/interrupts.ts';
+import { checkPreserveFds, consoleOptions } from '../cli/run-options.ts';
 import { command } from '../command.ts';
-import { planConsole } from '../console.ts';
-import { CliError, UsageError } from '../errors.ts';
-import { checkExecable, execFailed, execInContainer } from '../exec-container.ts';
-import { execProcessSpec } from '../exec-process.ts';
-import { restore, SignalForwarder, saveTerminal, waitInForeground } from '../foreground.ts';
-import { checkContainerId } from '../ids.ts';
-import { Interrupts } from '../interrupts.ts';
-import { writePidFile } from '../pid-file.ts';
-import { checkPreserveFds, consoleOptions } from '../run-options.ts';
+import { planConsole } from '../container/console.ts';
+import { checkExecable, execFailed, execInContainer } from '../container/exec.ts';
+import { execProcessSpec } from '../container/exec-process.ts';
+import { restore, SignalForwarder, saveTerminal, waitInForeground } from '../container/foreground.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { writePidFile } from '../container/pid-file.ts';
+import { checkProcess, readBundleProcess, readProcessFile } from '../spec/bundle.ts';
 
 export default command({
   options: {

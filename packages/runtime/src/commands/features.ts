@@ -1,6 +1,6 @@
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { features } from '../features.ts';
-import { print } from '../output.ts';
+import { features } from '../spec/features.ts';
 
 export default command({
   options: {},

@@ -1,6 +1,6 @@
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { collectGarbage } from '../gc.ts';
-import { print } from '../output.ts';
+import { collectGarbage } from '../host/gc.ts';
 
 export default command({
   options: {},

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
 import { readConfigFile, replaceConfigFile } from '../docker/config-file.ts';
 import { addRuntime } from '../docker/daemon-json.ts';
 import { unifiedDiff } from '../docker/diff.ts';
 import { installOptions, installPlace } from '../docker/options.ts';
-import { print } from '../output.ts';
-import { installation } from '../settings.ts';
+import { installation } from '../host/settings.ts';
 
 export default command({
   options: {

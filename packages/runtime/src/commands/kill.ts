@@ -1,9 +1,9 @@
 import { parseSignal } from '@coracle/sys';
-import { askContainer, isRpcError } from '../agent.ts';
+import { CliError, messageOf } from '../cli/errors.ts';
 import { command } from '../command.ts';
-import { CliError, messageOf } from '../errors.ts';
-import { checkContainerId } from '../ids.ts';
-import { statusOf } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { statusOf } from '../container/status.ts';
+import { askContainer, isRpcError } from '../sandbox/agent.ts';
 
 export default command({
   options: {

@@ -1,7 +1,7 @@
+import { CliError } from '../cli/errors.ts';
+import { print, table } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { CliError } from '../errors.ts';
-import { print, table } from '../output.ts';
-import { listStates } from '../status.ts';
+import { listStates } from '../container/status.ts';
 
 export default command({
   options: {

@@ -1,8 +1,8 @@
-import { askContainer } from '../agent.ts';
+import { CliError } from '../cli/errors.ts';
 import { command } from '../command.ts';
-import { CliError } from '../errors.ts';
-import { checkContainerId } from '../ids.ts';
-import { statusOf } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { statusOf } from '../container/status.ts';
+import { askContainer } from '../sandbox/agent.ts';
 
 export default command({
   options: {},

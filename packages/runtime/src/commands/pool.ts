@@ -1,11 +1,11 @@
+import { CliError, UsageError } from '../cli/errors.ts';
+import { Interrupts } from '../cli/interrupts.ts';
+import { count } from '../cli/numbers.ts';
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { createVmDriver } from '../driver.ts';
-import { CliError, UsageError } from '../errors.ts';
-import { Interrupts } from '../interrupts.ts';
-import { count } from '../numbers.ts';
-import { print } from '../output.ts';
-import { shareTag } from '../sandbox.ts';
-import { poolFolder } from '../settings.ts';
+import { poolFolder } from '../host/settings.ts';
+import { createVmDriver } from '../sandbox/driver.ts';
+import { shareTag } from '../sandbox/sandbox.ts';
 
 const mebibyte = 1024 * 1024;
 const defaultSize = 2;

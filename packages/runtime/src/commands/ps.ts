@@ -1,10 +1,10 @@
-import { askContainer } from '../agent.ts';
+import { CliError } from '../cli/errors.ts';
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { CliError } from '../errors.ts';
-import { checkContainerId } from '../ids.ts';
-import { print } from '../output.ts';
-import { shimsOf } from '../shims.ts';
-import { statusOf } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { shimsOf } from '../container/shims.ts';
+import { statusOf } from '../container/status.ts';
+import { askContainer } from '../sandbox/agent.ts';
 
 /**
  * For people, pids of the guest: the processes do not exist on this host. Engines ask for JSON and look the pids up on

@@ -1,11 +1,11 @@
+import { CliError } from '../cli/errors.ts';
+import { Interrupts } from '../cli/interrupts.ts';
+import { checkPreserveFds, createOptions } from '../cli/run-options.ts';
 import { command } from '../command.ts';
-import { createContainer } from '../create-container.ts';
-import { CliError } from '../errors.ts';
-import { SignalForwarder, waitInForeground } from '../foreground.ts';
-import { Interrupts } from '../interrupts.ts';
-import { removeContainer } from '../remove-container.ts';
-import { checkPreserveFds, createOptions } from '../run-options.ts';
-import { startContainer } from '../start-container.ts';
+import { createContainer } from '../container/create.ts';
+import { SignalForwarder, waitInForeground } from '../container/foreground.ts';
+import { removeContainer } from '../container/remove.ts';
+import { startContainer } from '../container/start.ts';
 
 export default command({
   options: {

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { CliError, errnoCode, messageOf } from '../cli/errors.ts';
 import { command } from '../command.ts';
-import { defaultSpec, rootlessSpec } from '../default-spec.ts';
-import { CliError, errnoCode, messageOf } from '../errors.ts';
+import { defaultSpec, rootlessSpec } from '../spec/default-spec.ts';
 
 export default command({
   options: {

@@ -1,10 +1,10 @@
-import { connectSandbox } from '../agent.ts';
+import { CliError } from '../cli/errors.ts';
 import { command } from '../command.ts';
-import { CliError } from '../errors.ts';
-import { checkContainerId } from '../ids.ts';
-import { startContainer } from '../start-container.ts';
-import { startError } from '../start-error.ts';
-import { statusOf } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { startContainer } from '../container/start.ts';
+import { startError } from '../container/start-error.ts';
+import { statusOf } from '../container/status.ts';
+import { connectSandbox } from '../sandbox/agent.ts';
 
 export default command({
   options: {},

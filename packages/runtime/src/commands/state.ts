@@ -1,7 +1,7 @@
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
-import { checkContainerId } from '../ids.ts';
-import { print } from '../output.ts';
-import { stateJson } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { stateJson } from '../container/status.ts';
 
 export default command({
   options: {},

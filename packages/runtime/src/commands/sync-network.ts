@@ -1,8 +1,8 @@
 import type { Sandbox } from '@coracle/client';
-import { connectSandbox } from '../agent.ts';
 import { command } from '../command.ts';
-import { checkContainerId } from '../ids.ts';
+import { checkContainerId } from '../container/ids.ts';
 import { syncNetwork } from '../network/sync-network.ts';
+import { connectSandbox } from '../sandbox/agent.ts';
 
 /** Called by a container's shim when its network namespace has changed; anybody else may, too. */
 export default command({

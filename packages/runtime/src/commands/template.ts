@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs';
 import type { TemplateEntry, TemplateStore } from '@coracle/vm';
+import { messageOf, UsageError } from '../cli/errors.ts';
+import { Interrupts } from '../cli/interrupts.ts';
+import { count } from '../cli/numbers.ts';
+import { print, table } from '../cli/output.ts';
+import { Progress } from '../cli/progress.ts';
 import { command } from '../command.ts';
-import { createVmDriver } from '../driver.ts';
-import { messageOf, UsageError } from '../errors.ts';
-import { Interrupts } from '../interrupts.ts';
-import { count } from '../numbers.ts';
-import { print, table } from '../output.ts';
-import { Progress } from '../progress.ts';
+import { createVmDriver } from '../sandbox/driver.ts';
 
 const mebibyte = 1024 * 1024;
 

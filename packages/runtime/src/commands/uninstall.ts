@@ -1,9 +1,9 @@
+import { print } from '../cli/output.ts';
 import { command } from '../command.ts';
 import { readConfigFile, replaceConfigFile } from '../docker/config-file.ts';
 import { removeRuntime } from '../docker/daemon-json.ts';
 import { unifiedDiff } from '../docker/diff.ts';
 import { installOptions, installPlace } from '../docker/options.ts';
-import { print } from '../output.ts';
 
 export default command({
   options: installOptions,

@@ -1,11 +1,11 @@
-import { askContainer } from '../agent.ts';
 import { cgroupOf, writeSettings } from '../cgroup/cgroup.ts';
 import { hostSettings } from '../cgroup/limits.ts';
+import { CliError } from '../cli/errors.ts';
 import { command } from '../command.ts';
-import { CliError } from '../errors.ts';
-import { checkContainerId } from '../ids.ts';
-import { checkFits, mergeResources, requestedResources } from '../resources.ts';
-import { statusOf } from '../status.ts';
+import { checkContainerId } from '../container/ids.ts';
+import { statusOf } from '../container/status.ts';
+import { askContainer } from '../sandbox/agent.ts';
+import { checkFits, mergeResources, requestedResources } from '../spec/resources.ts';
 
 export default command({
   options: {

@@ -1,6 +1,6 @@
+import { print } from '../cli/output.ts';
+import { ociVersion, version } from '../cli/version.ts';
 import { command } from '../command.ts';
-import { print } from '../output.ts';
-import { ociVersion, version } from '../version.ts';
 
 export default command({
   options: {},

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CliError, messageOf } from '../errors.ts';
+import { CliError, messageOf } from '../cli/errors.ts';
 
 export interface ArchiveFile {
   readonly file: string;

@@ -1,5 +1,5 @@
 /** Collects the parts, all at the same time and each within its deadline: one that hangs holds up no other. */
-import { messageOf } from '../errors.ts';
+import { messageOf } from '../cli/errors.ts';
 import { type Part, type PartContext, parts } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 

@@ -5,9 +5,9 @@
 import { execFile } from 'node:child_process';
 import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { readEnvironment } from '../environment.ts';
-import type { Settings } from '../settings.ts';
-import { statusOf } from '../status.ts';
+import { statusOf } from '../container/status.ts';
+import { readEnvironment } from '../host/environment.ts';
+import type { Settings } from '../host/settings.ts';
 import { askProxy } from './proxy-http.ts';
 import type { DebugTarget } from './target.ts';
 

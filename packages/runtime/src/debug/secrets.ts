@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ContainerState } from '../state.ts';
+import type { ContainerState } from '../container/state.ts';
 
 /** Shorter ones are in every log: "1", "true", "/bin". */
 const LEAST_CHARACTERS = 5;

@@ -1,10 +1,10 @@
 /** What is asked about: a container, or a sandbox by its own id, whatever is left of it. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { CliError } from '../errors.ts';
-import { type ProxyPlace, proxyOf, proxyPlace, sandboxesFolder } from '../proxy.ts';
-import type { Settings } from '../settings.ts';
-import type { ContainerState, StateStore } from '../state.ts';
+import { CliError } from '../cli/errors.ts';
+import type { ContainerState, StateStore } from '../container/state.ts';
+import type { Settings } from '../host/settings.ts';
+import { type ProxyPlace, proxyOf, proxyPlace, sandboxesFolder } from '../sandbox/proxy.ts';
 
 export interface DebugTarget {
   readonly sandboxId: string;

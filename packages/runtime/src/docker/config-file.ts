@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { CliError, errnoCode, messageOf } from '../errors.ts';
+import { CliError, errnoCode, messageOf } from '../cli/errors.ts';
 
 /** Empty when there is none. @throws CliError */
 export function readConfigFile(path: string): string {

@@ -3,8 +3,8 @@
  * last space (https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file).
  */
 import { basename } from 'node:path';
-import { CliError } from '../errors.ts';
-import { jsonError } from '../json-error.ts';
+import { CliError } from '../cli/errors.ts';
+import { jsonError } from '../cli/json-error.ts';
 import { removeValue, setValue } from './json-edit.ts';
 
 export interface RuntimeEntry {

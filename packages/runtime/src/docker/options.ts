@@ -1,6 +1,6 @@
 /** Flags of `install` and `uninstall`. */
-import { UsageError } from '../errors.ts';
-import type { OptionSpecs } from '../options.ts';
+import { UsageError } from '../cli/errors.ts';
+import type { OptionSpecs } from '../cli/options.ts';
 
 const defaultFile = '/etc/docker/daemon.json';
 const defaultName = 'coracle';

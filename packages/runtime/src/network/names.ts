@@ -10,11 +10,11 @@ import type { Sandbox } from '@coracle/client';
 import { close, inNetworkNamespace, pipe2, spawn } from '@coracle/sys';
 import { insideCgroups } from '@coracle/vm';
 import { cgroupFolders, cgroupOf } from '../cgroup/cgroup.ts';
-import { identify, isAlive, killAndWait, type ProcessIdentity } from '../process-identity.ts';
-import { environment, proxyOf } from '../proxy.ts';
-import { program } from '../settings.ts';
-import { startShim } from '../shim.ts';
-import type { ContainerState } from '../state.ts';
+import { identify, isAlive, killAndWait, type ProcessIdentity } from '../container/process-identity.ts';
+import { startShim } from '../container/shim.ts';
+import type { ContainerState } from '../container/state.ts';
+import { program } from '../host/settings.ts';
+import { environment, proxyOf } from '../sandbox/proxy.ts';
 
 const ADDRESS = '127.0.0.11';
 const PORT = 53;

@@ -1,9 +1,9 @@
 /** The network namespace of a container: where its shim lives, so that /proc/PID/ns/net of its pid is the container's. */
 import { statSync } from 'node:fs';
 import { inNetworkNamespace, inNewNetworkNamespace, setInterfaceUp } from '@coracle/sys';
-import { CliError, messageOf } from '../errors.ts';
-import type { DriverName } from '../settings.ts';
-import type { Spec } from '../spec.ts';
+import { CliError, messageOf } from '../cli/errors.ts';
+import type { DriverName } from '../host/settings.ts';
+import type { Spec } from '../spec/spec.ts';
 import { hasTaps } from './read-network.ts';
 
 export type NetworkNamespace =

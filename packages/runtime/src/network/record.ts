@@ -4,7 +4,7 @@
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { SandboxNetwork } from '@coracle/client';
-import { errnoCode } from '../errors.ts';
+import { errnoCode } from '../cli/errors.ts';
 import type { NamesProcesses } from './names.ts';
 
 export interface NetworkRecord {
