@@ -242,7 +242,8 @@ describe('a reader', () => {
 });
 
 describe('a killed proxy', () => {
-  test('in the middle of streams both ways loses and doubles nothing', async () => {
+  test('in the middle of streams both ways loses and doubles nothing, and the agent counts it', async () => {
+    const before = (await sandbox.details()).link;
     const bytes = randomBytes(24 * MiB);
     const process = await container.exec({ args: ['cat'], stdin: true });
     const fed = pipeline(Readable.from(slices(bytes, 50_000)), process.stdin);
@@ -262,6 +263,22 @@ describe('a killed proxy', () => {
     expect(total).toBe(bytes.length);
     expect(hash.digest('hex')).toBe(sha256(bytes));
     expect(await process.wait()).toEqual(exited(0));
+    const after = (await sandbox.details()).link;
+    const counted = (name: keyof NonNullable<typeof after>): number => after![name] - before![name];
+    expect(counted('links')).toBe(4);
+    expect(counted('attaches')).toBeGreaterThanOrEqual(5);
+    expect(counted('bytesSent')).toBeGreaterThan(bytes.length + counted('retransmittedBytes'));
+    expect(counted('bytesReceived')).toBeGreaterThan(bytes.length);
+    expect(counted('framesSent')).toBeGreaterThan(bytes.length / 32_768);
+  });
+
+  test('a reader that does not read is a stall that the agent counts', async () => {
+    const before = (await sandbox.details()).link?.stalls ?? 0;
+    const process = await container.exec({ args: ['cat', '/dev/zero'] });
+    await until(async () => ((await sandbox.details()).link?.stalls ?? 0) > before, 'it has no credit');
+    process.signal('SIGKILL');
+    process.stdout.destroy();
+    await process.wait();
   });
 
   test('does not disturb who waits, who calls and who signals', async () => {

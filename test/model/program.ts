@@ -1,6 +1,7 @@
 /** A program in the guest: the product's Process with real pipes, whose other ends the story holds. */
 import { randomBytes } from 'node:crypto';
 import { close, hasCode, pipe2, read, setPipeSize, write } from '@coracle/sys';
+import { LinkCounters } from '../../packages/agent/src/counters.ts';
 import { Process } from '../../packages/agent/src/process.ts';
 import { RetentionBudget } from '../../packages/agent/src/retention.ts';
 import { InputCheck, outputBytes } from './bytes.ts';
@@ -70,6 +71,7 @@ export class Program {
       stdin: kind.stdin,
       windowBytes,
       budget: new RetentionBudget(),
+      counters: new LinkCounters(),
       outOfMemory: () => this.ending === 'is out of memory',
     });
     const stdin = pipe2({ nonblockingRead: true, nonblockingWrite: true });

@@ -5,6 +5,7 @@
  */
 import { RequestServer } from '@coracle/wire';
 import { vi } from 'vitest';
+import { LinkCounters } from '../../packages/agent/src/counters.ts';
 import { ProcessTable } from '../../packages/agent/src/processes.ts';
 import { SessionHost } from '../../packages/agent/src/session.ts';
 import { ProxyServer } from '../../packages/proxy/src/proxy-server.ts';
@@ -48,9 +49,10 @@ export class World {
     this.setting = setting;
     this.watch = new SwitchWatch(setting.windowBytes, setting.agentWindowBytes);
     this.programs = setting.programs.map((kind, index) => new Program(index, kind, setting.agentWindowBytes));
-    const table = new ProcessTable();
+    const counters = new LinkCounters();
+    const table = new ProcessTable(undefined, counters);
     for (const { process } of this.programs) table.publish(process);
-    const sessions = new SessionHost(table, new RequestServer(this.calls.handlers(this.programs)));
+    const sessions = new SessionHost(table, new RequestServer(this.calls.handlers(this.programs)), counters);
     this.link = setting.transport === 'port' ? new PortLink(sessions) : new SocketLink(sessions);
     for (let i = 0; i < setting.clients; i++) this.addClient();
     this.owners = this.programs.map((program) => [

@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { RequestServer } from '@coracle/wire';
 import type { BootTimeline } from './boot-timeline.ts';
+import { LinkCounters } from './counters.ts';
 import { Crun } from './crun.ts';
 import { findCrun } from './crun-program.ts';
 import { agentHandlers } from './handlers.ts';
@@ -46,7 +47,8 @@ export function createAgent({
   const reaper = new Reaper();
   reaper.begin();
   const crun = new Crun(findCrun(stateFolder, local), reaper, stateFolder);
-  const processes = new ProcessTable(limits.maxProcesses);
+  const counters = new LinkCounters();
+  const processes = new ProcessTable(limits.maxProcesses, counters);
   const sandbox = new Sandbox({
     crun,
     reaper,
@@ -56,11 +58,14 @@ export function createAgent({
     maxExecRecords: limits.maxExecRecords,
   });
   // The answers hold tokens of processes that are no more.
-  const rehearsed = () => server.forgetAnswers();
+  const rehearsed = () => {
+    server.forgetAnswers();
+    counters.reset();
+  };
   const capture = () => linkCapture;
-  const context = { sandbox, crun, local, bootMs, timeline, capture, destroyed, rehearsed };
+  const context = { sandbox, crun, local, bootMs, timeline, counters, capture, destroyed, rehearsed };
   const server: RequestServer = new RequestServer(agentHandlers(context));
-  const sessions = new SessionHost(processes, server);
+  const sessions = new SessionHost(processes, server, counters);
   const linkCapture = new LinkCapture(sessions);
   return {
     sandbox,

@@ -3,6 +3,7 @@ import { release } from 'node:os';
 import { type AgentHandlers, Cause, type ExitCause, type ProcessHandle, RpcError } from '@coracle/wire';
 import { type BootTimeline, uptimeMs } from './boot-timeline.ts';
 import { invalid } from './check.ts';
+import type { LinkCounters } from './counters.ts';
 import type { Crun } from './crun.ts';
 import { guestMemory } from './guest-memory.ts';
 import type { LinkCapture } from './link-capture.ts';
@@ -16,6 +17,7 @@ export interface HandlerContext {
   readonly bootMs: number;
   /** Of a guest. */
   readonly timeline: BootTimeline | undefined;
+  readonly counters: LinkCounters;
   /** Of the link. */
   capture(): LinkCapture;
   /** Called when the sandbox is destroyed; the answer has not left yet. */
@@ -32,6 +34,7 @@ export function agentHandlers({
   local,
   bootMs,
   timeline,
+  counters,
   capture,
   destroyed,
   rehearsed,
@@ -49,6 +52,7 @@ export function agentHandlers({
         sandboxId: sandbox.id,
         bootStages: [...(timeline?.stages() ?? [])],
         memory: local ? undefined : guestMemory(),
+        link: counters.message,
         // Last: whoever asks compares it with the time of the answer.
         uptimeMs: local ? 0 : uptimeMs(),
       };

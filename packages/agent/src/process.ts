@@ -2,6 +2,7 @@
  * One process of a container: its streams on the link, its descriptors, its exit. States and rules are in
  * docs/processes.md; the frames in docs/protocol.md, sections 3 to 5.
  */
+
 import { timingSafeEqual } from 'node:crypto';
 import { close, decodeWaitStatus, kill, setWindowSize } from '@coracle/sys';
 import {
@@ -32,6 +33,7 @@ import {
   TOKEN_BYTES,
   violation,
 } from '@coracle/wire';
+import type { LinkCounters } from './counters.ts';
 import { Input } from './input.ts';
 import { log, reasonOf } from './log.ts';
 import { Output } from './output.ts';
@@ -56,6 +58,7 @@ export interface ProcessOptions {
   readonly windowBytes?: number;
   /** What all outputs of the VM share. */
   readonly budget: RetentionBudget;
+  readonly counters: LinkCounters;
   /** Asked once when the process was killed by a SIGKILL that was not ours: was it for want of memory? */
   outOfMemory(): boolean;
 }
@@ -88,6 +91,8 @@ export class Process {
       ready: (stream: SendStream) => this.#attachment?.connection.schedule(stream),
       room: (stream: SendStream) => this.#outputOf(stream)?.onRoom(),
       stopped: (stream: SendStream) => this.#outputOf(stream)?.onStopped(),
+      retransmitted: (bytes: number) => options.counters.addRetransmitted(bytes),
+      stalled: () => options.counters.addStall(),
     };
     const retention = { retentionBytes: windowBytes };
     this.#stdout = new SendStream(streamId(number, StreamKind.stdout), events, retention);

@@ -11,6 +11,7 @@ import {
   TOKEN_BYTES,
   violation,
 } from '@coracle/wire';
+import { LinkCounters } from './counters.ts';
 import { AGENT_LIMITS } from './limits.ts';
 import { Process, type ProcessOptions } from './process.ts';
 import { RetentionBudget } from './retention.ts';
@@ -19,21 +20,24 @@ export class ProcessTable {
   readonly #processes = new Map<number, Process>();
   readonly #budget = new RetentionBudget();
   readonly #maxProcesses: number;
+  readonly #counters: LinkCounters;
   #last = 0;
   #starting = 0;
 
-  constructor(maxProcesses = AGENT_LIMITS.maxProcesses) {
+  constructor(maxProcesses = AGENT_LIMITS.maxProcesses, counters = new LinkCounters()) {
     this.#maxProcesses = maxProcesses;
+    this.#counters = counters;
   }
 
   /** A process with a number of its own, never used again. It is not known to the link before `publish`. */
-  make(options: Omit<ProcessOptions, 'number' | 'token' | 'budget'>): Process {
+  make(options: Omit<ProcessOptions, 'number' | 'token' | 'budget' | 'counters'>): Process {
     if (this.#last >= MAX_PROCESS_NUMBER)
       throw new RpcError('resource_exhausted', 'no process numbers are left in this VM');
     return new Process({
       ...options,
       number: ++this.#last,
       budget: this.#budget,
+      counters: this.#counters,
       token: kernelRandom(TOKEN_BYTES),
     });
   }

@@ -11,6 +11,7 @@ import {
   type RpcError,
   violation,
 } from '@coracle/wire';
+import type { LinkCounters } from './counters.ts';
 import { log } from './log.ts';
 import type { ProcessTable } from './processes.ts';
 
@@ -30,12 +31,18 @@ export interface LinkObserver {
 export class SessionHost {
   readonly #processes: ProcessTable;
   readonly #server: RequestServer;
+  readonly #counters: LinkCounters;
+  readonly #tap: FrameTap = (way, encoded) => {
+    this.#counters.count(way, encoded.length);
+    this.#observer?.frame(way, encoded);
+  };
   #current: Connection | undefined;
   #observer: LinkObserver | undefined;
 
-  constructor(processes: ProcessTable, server: RequestServer) {
+  constructor(processes: ProcessTable, server: RequestServer, counters: LinkCounters) {
     this.#processes = processes;
     this.#server = server;
+    this.#counters = counters;
   }
 
   /** Bytes that the present connection has not handed over. */
@@ -49,7 +56,6 @@ export class SessionHost {
   /** From now on; undefined: nobody looks. */
   observe(observer: LinkObserver | undefined): void {
     this.#observer = observer;
-    this.#current?.tap(observer?.frame);
   }
 
   begin(transport: Duplex, options: SessionOptions): Connection {
@@ -61,7 +67,8 @@ export class SessionHost {
           // A new epoch, perhaps on the same connection: whatever belonged to the old one is forgotten.
           if (this.#current !== connection) this.#current?.tap(undefined);
           this.#current = connection;
-          connection.tap(this.#observer?.frame);
+          connection.tap(this.#tap);
+          this.#counters.links++;
           this.#observer?.opened();
           this.#processes.detachAll();
           this.#server.attach(connection);
@@ -90,6 +97,9 @@ export class SessionHost {
         this.#server.handle(frame);
         return;
       case FrameType.ATTACH:
+        this.#counters.attaches++;
+        this.#processes.handle(frame, connection);
+        return;
       case FrameType.DATA:
       case FrameType.EOF:
       case FrameType.WINDOW:

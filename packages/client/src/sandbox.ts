@@ -6,6 +6,7 @@ import {
   type CaptureContent,
   type GuestMemory,
   isRpcError,
+  type LinkCounters,
   RpcError,
   type UpdateNetworkRequest,
 } from '@coracle/wire';
@@ -54,6 +55,8 @@ export interface SandboxDetails {
   readonly uptimeMs: number;
   /** The guest's; undefined when `local`. */
   readonly memory: { readonly [K in keyof GuestMemory]: number } | undefined;
+  /** What has crossed the agent's end of the link, rehearsals left out. */
+  readonly link: { readonly [K in keyof LinkCounters]: number } | undefined;
 }
 
 /** For a sandbox whose VM this program has started. */
@@ -180,6 +183,7 @@ export class Sandbox implements AsyncDisposable {
       residentBytes: Number(details.residentBytes),
       bootMs: Number(details.bootMs),
       memory: details.memory && inNumbers(details.memory),
+      link: details.link && inNumbers(details.link),
     };
   }
 
@@ -266,8 +270,7 @@ export class Sandbox implements AsyncDisposable {
   }
 }
 
-function inNumbers(memory: GuestMemory): NonNullable<SandboxDetails['memory']> {
-  return Object.fromEntries(
-    Object.entries(memory).map(([name, bytes]) => [name, Number(bytes)]),
-  ) as NonNullable<SandboxDetails['memory']>;
+function inNumbers<Fields extends object>(fields: Fields): { readonly [K in keyof Fields]: number } {
+  const numbers = Object.entries(fields).map(([name, value]) => [name, Number(value)]);
+  return Object.fromEntries(numbers) as { readonly [K in keyof Fields]: number };
 }

@@ -14,7 +14,13 @@ function make(id = STDOUT, retentionBytes = 100): SendStream {
   const say = (word: string) => () => void said.push(word);
   return new SendStream(
     id,
-    { ready: say('ready'), room: say('room'), stopped: say('stopped') },
+    {
+      ready: say('ready'),
+      room: say('room'),
+      stopped: say('stopped'),
+      retransmitted: (bytes) => void said.push(`retransmitted ${bytes}`),
+      stalled: say('stalled'),
+    },
     { retentionBytes },
   );
 }
@@ -46,6 +52,29 @@ describe('open', () => {
     stream.window(0, 6);
     expect(pullAll()).toEqual(['DATA 4 ef']);
     expect([stream.base, stream.next, stream.end, stream.limit]).toEqual([0, 6, 6, 6]);
+  });
+
+  it('says when it has sent all that it may', () => {
+    push('abcdef');
+    stream.attach(0, 4, 1);
+    said = [];
+    pullAll();
+    pullAll();
+    stream.window(0, 5);
+    pullAll();
+    stream.window(0, 7);
+    pullAll();
+    expect(said).toEqual(['stalled', 'ready', 'stalled', 'ready']);
+  });
+
+  it('says how much of what it sends was sent before', () => {
+    push('abcdef');
+    stream.attach(0, 4, 1);
+    pullAll();
+    stream.attach(1, 100, 2);
+    said = [];
+    expect(pullAll()).toEqual(['DATA 1 bcdef']);
+    expect(said).toEqual(['retransmitted 3']);
   });
 
   it('accepts while less than its retention is undelivered', () => {

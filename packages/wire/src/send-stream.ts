@@ -21,6 +21,10 @@ export interface SendStreamEvents {
   room(stream: SendStream): void;
   /** The receiver takes no more; the source is to be closed. */
   stopped(stream: SendStream): void;
+  /** Bytes that were sent before leave again. */
+  retransmitted?(bytes: number): void;
+  /** All is sent that may be. */
+  stalled?(): void;
 }
 
 export interface SendStreamOptions {
@@ -289,8 +293,10 @@ export class SendStream {
       generation: this.#generation,
       offset: this.#next,
     });
+    if (this.#next < this.#sent) this.#events.retransmitted?.(Math.min(this.#sent - this.#next, length));
     this.#next += length;
     if (this.#next > this.#sent) this.#sent = this.#next;
+    if (this.#next === this.#limit) this.#events.stalled?.();
     return bytes;
   }
 

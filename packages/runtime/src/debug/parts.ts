@@ -155,7 +155,7 @@ export const parts: readonly Part[] = [
   },
   {
     file: 'agent.json',
-    what: "the agent's own account: versions, memory, how it came up",
+    what: "the agent's own account: versions, memory, how it came up, what has crossed its end of the link",
     deadlineMs: ASKED_MS,
     collect: async ({ target, signal }) => json(await detailsOf(target, signal)),
   },

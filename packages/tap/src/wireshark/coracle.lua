@@ -169,6 +169,17 @@ local messages = {
     [9] = { name = "boot_stages", kind = "message", message = "BootStage" },
     [10] = { name = "uptime_ms", kind = "double" },
     [11] = { name = "memory", kind = "message", message = "GuestMemory" },
+    [12] = { name = "link", kind = "message", message = "LinkCounters" },
+  },
+  LinkCounters = {
+    [1] = { name = "links", kind = "number" },
+    [2] = { name = "attaches", kind = "number" },
+    [3] = { name = "frames_received", kind = "number" },
+    [4] = { name = "bytes_received", kind = "number" },
+    [5] = { name = "frames_sent", kind = "number" },
+    [6] = { name = "bytes_sent", kind = "number" },
+    [7] = { name = "retransmitted_bytes", kind = "number" },
+    [8] = { name = "stalls", kind = "number" },
   },
   BootStage = {
     [1] = { name = "name", kind = "string" },

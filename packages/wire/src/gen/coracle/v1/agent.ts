@@ -45,6 +45,24 @@ export interface GetAgentDetailsResponse {
   uptimeMs: number;
   /** Not there for the local driver. */
   memory: GuestMemory | undefined;
+  link: LinkCounters | undefined;
+}
+
+/** What has crossed the agent's end of the link since it was started; what a rehearsal did is not counted. */
+export interface LinkCounters {
+  /** Connections whose host was greeted. */
+  links: bigint;
+  /** ATTACH to any process. */
+  attaches: bigint;
+  /** Whole frames, header and checksum included. */
+  framesReceived: bigint;
+  bytesReceived: bigint;
+  framesSent: bigint;
+  bytesSent: bigint;
+  /** Bytes of streams that were sent again after an attach. */
+  retransmittedBytes: bigint;
+  /** How often a stream had sent all that it may. */
+  stalls: bigint;
 }
 
 /**
@@ -475,6 +493,7 @@ function createBaseGetAgentDetailsResponse(): GetAgentDetailsResponse {
     bootStages: [],
     uptimeMs: 0,
     memory: undefined,
+    link: undefined,
   };
 }
 
@@ -518,6 +537,9 @@ export const GetAgentDetailsResponse: MessageFns<GetAgentDetailsResponse> = {
     }
     if (message.memory !== undefined) {
       GuestMemory.encode(message.memory, writer.uint32(90).fork()).join();
+    }
+    if (message.link !== undefined) {
+      LinkCounters.encode(message.link, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -623,6 +645,14 @@ export const GetAgentDetailsResponse: MessageFns<GetAgentDetailsResponse> = {
             message.memory = GuestMemory.decode(reader, reader.uint32());
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.link = LinkCounters.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -655,6 +685,189 @@ export const GetAgentDetailsResponse: MessageFns<GetAgentDetailsResponse> = {
     message.memory = (object.memory !== undefined && object.memory !== null)
       ? GuestMemory.fromPartial(object.memory)
       : undefined;
+    message.link = (object.link !== undefined && object.link !== null)
+      ? LinkCounters.fromPartial(object.link)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseLinkCounters(): LinkCounters {
+  return {
+    links: 0n,
+    attaches: 0n,
+    framesReceived: 0n,
+    bytesReceived: 0n,
+    framesSent: 0n,
+    bytesSent: 0n,
+    retransmittedBytes: 0n,
+    stalls: 0n,
+  };
+}
+
+export const LinkCounters: MessageFns<LinkCounters> = {
+  encode(message: LinkCounters, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.links !== 0n) {
+      if (BigInt.asUintN(64, message.links) !== message.links) {
+        throw new globalThis.Error("value provided for field message.links of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.links);
+    }
+    if (message.attaches !== 0n) {
+      if (BigInt.asUintN(64, message.attaches) !== message.attaches) {
+        throw new globalThis.Error("value provided for field message.attaches of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.attaches);
+    }
+    if (message.framesReceived !== 0n) {
+      if (BigInt.asUintN(64, message.framesReceived) !== message.framesReceived) {
+        throw new globalThis.Error("value provided for field message.framesReceived of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.framesReceived);
+    }
+    if (message.bytesReceived !== 0n) {
+      if (BigInt.asUintN(64, message.bytesReceived) !== message.bytesReceived) {
+        throw new globalThis.Error("value provided for field message.bytesReceived of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.bytesReceived);
+    }
+    if (message.framesSent !== 0n) {
+      if (BigInt.asUintN(64, message.framesSent) !== message.framesSent) {
+        throw new globalThis.Error("value provided for field message.framesSent of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.framesSent);
+    }
+    if (message.bytesSent !== 0n) {
+      if (BigInt.asUintN(64, message.bytesSent) !== message.bytesSent) {
+        throw new globalThis.Error("value provided for field message.bytesSent of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.bytesSent);
+    }
+    if (message.retransmittedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.retransmittedBytes) !== message.retransmittedBytes) {
+        throw new globalThis.Error("value provided for field message.retransmittedBytes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.retransmittedBytes);
+    }
+    if (message.stalls !== 0n) {
+      if (BigInt.asUintN(64, message.stalls) !== message.stalls) {
+        throw new globalThis.Error("value provided for field message.stalls of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.stalls);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LinkCounters {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLinkCounters();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.links = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attaches = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.framesReceived = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytesReceived = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.framesSent = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytesSent = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.retransmittedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.stalls = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LinkCounters>): LinkCounters {
+    return LinkCounters.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LinkCounters>): LinkCounters {
+    const message = createBaseLinkCounters();
+    message.links = (object.links !== undefined && object.links !== null) ? BigInt(object.links) : 0n;
+    message.attaches = (object.attaches !== undefined && object.attaches !== null) ? BigInt(object.attaches) : 0n;
+    message.framesReceived = (object.framesReceived !== undefined && object.framesReceived !== null)
+      ? BigInt(object.framesReceived)
+      : 0n;
+    message.bytesReceived = (object.bytesReceived !== undefined && object.bytesReceived !== null)
+      ? BigInt(object.bytesReceived)
+      : 0n;
+    message.framesSent = (object.framesSent !== undefined && object.framesSent !== null)
+      ? BigInt(object.framesSent)
+      : 0n;
+    message.bytesSent = (object.bytesSent !== undefined && object.bytesSent !== null) ? BigInt(object.bytesSent) : 0n;
+    message.retransmittedBytes = (object.retransmittedBytes !== undefined && object.retransmittedBytes !== null)
+      ? BigInt(object.retransmittedBytes)
+      : 0n;
+    message.stalls = (object.stalls !== undefined && object.stalls !== null) ? BigInt(object.stalls) : 0n;
     return message;
   },
 };
