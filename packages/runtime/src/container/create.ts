@@ -224,6 +224,8 @@ function describe(request: CreateRequest, { directory, rootfs, spec }: Bundle) {
     annotations: spec.annotations ?? {},
     createdAt: new Date().toISOString(),
     owner: process.getuid!(),
+    ownProcesses:
+      spec.linux?.namespaces?.some(({ type, path }) => type === 'pid' && path === undefined) ?? false,
     ...(resources === undefined ? {} : { resources }),
     ...(Object.keys(hooks).length === 0 ? {} : { hooks }),
     ...(runner === undefined ? {} : { runner }),

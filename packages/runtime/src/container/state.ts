@@ -35,6 +35,8 @@ export interface ContainerState {
   readonly sandboxDirectory: string;
   readonly proxySocket: string;
   readonly driver: DriverName;
+  /** It has a process namespace of its own: all its processes end with the first. */
+  readonly ownProcesses?: boolean;
   /** The limits in force, when there are any: of config.json, changed by `update`. */
   readonly resources?: Resources;
   /** Where the shim lives; the local driver's containers themselves do not. */
