@@ -20,6 +20,12 @@ RssAnon:\t   31000 kB
 RssFile:\t   30000 kB
 `;
 
+// Guards against a details() that failed: -12 KiB is no uint64. A guest with nothing but a mapped root has no page cache.
+test('more shmem than cached is no page cache', () => {
+  const small = meminfo.replace(/Cached: .*/, 'Cached: 888 kB');
+  expect(parseGuestMemory(small, status).pageCacheBytes).toBe(0n);
+});
+
 test('counts what is used for what; shmem is no page cache', () => {
   const kib = (amount: number): bigint => BigInt(amount) * 1024n;
   expect(parseGuestMemory(meminfo, status)).toEqual({

@@ -20,16 +20,18 @@ export function parseGuestMemory(meminfo: string, status: string): GuestMemory {
   const agent = kibibytes(status);
   const bytes = (from: ReadonlyMap<string, number>, ...names: string[]): bigint =>
     BigInt(names.reduce((sum, name) => sum + (from.get(name) ?? 0), 0)) * 1024n;
+  const cached = bytes(memory, 'Cached', 'Buffers');
+  const shmem = bytes(memory, 'Shmem');
   return {
     totalBytes: bytes(memory, 'MemTotal'),
     freeBytes: bytes(memory, 'MemFree'),
     availableBytes: bytes(memory, 'MemAvailable'),
-    // The kernel counts shmem among the cached.
-    pageCacheBytes: bytes(memory, 'Cached', 'Buffers') - bytes(memory, 'Shmem'),
+    // The kernel counts shmem among the cached, each for itself and not at the same moment.
+    pageCacheBytes: cached > shmem ? cached - shmem : 0n,
     slabBytes: bytes(memory, 'Slab'),
     kernelStacksAndPageTablesBytes: bytes(memory, 'KernelStack', 'PageTables', 'SecPageTables'),
     anonymousBytes: bytes(memory, 'AnonPages'),
-    shmemBytes: bytes(memory, 'Shmem'),
+    shmemBytes: shmem,
     agentAnonymousBytes: bytes(agent, 'RssAnon'),
     agentFileBytes: bytes(agent, 'RssFile'),
   };
