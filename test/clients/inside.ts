@@ -27,7 +27,12 @@ export const plain: readonly Look[] = [
   ['umask', '', 'umask'],
   ['environment', '', 'env | grep -v ^SCRIPT= | sort'],
   ['a session of its own', '', "awk '{ print $5, $6 }' /proc/1/stat"],
-  ['signals are as they should be', '', 'grep -E "^Sig(Blk|Ign|Cgt)" /proc/1/status'],
+  // The C library's own signals, 32 and 33, are ignored with runc where whoever started the engine ignores them.
+  [
+    'signals are as they should be',
+    '',
+    'grep -E "^Sig(Blk|Cgt)" /proc/1/status; echo $(( 0x$(sed -n "s/^SigIgn:.//p" /proc/1/status) & 0x7fffffff ))',
+  ],
 ];
 
 /** What can be asked for at the same time. */

@@ -99,6 +99,7 @@ export class Side implements AsyncDisposable {
         /time=\\"[^"]*\\" level=error msg=\\"error waiting for container: context canceled\\"\\n/g,
         '',
       )
+      .replaceAll(/time=\\"[^"]*\\"/g, 'time=NOW')
       // The first of these words is the runtime's name.
       .replaceAll('runc create failed: ', 'create failed: ');
     this.#notes = [];

@@ -78,10 +78,11 @@ function set(numbers: readonly number[]): LuaList {
 
 const types = Object.values(FrameType);
 
-async function schema(): Promise<protobuf.Root> {
+function schema(): protobuf.Root {
   const loaded = new protobuf.Root();
   loaded.resolvePath = (_origin, target) => join(root, 'proto', target);
-  await loaded.load(['coracle/v1/agent.proto', 'coracle/v1/link.proto'], { keepCase: true });
+  // Not load: that adds them in the order in which they happen to be read.
+  loaded.loadSync(['coracle/v1/agent.proto', 'coracle/v1/link.proto'], { keepCase: true });
   loaded.resolveAll();
   return loaded;
 }
@@ -114,7 +115,7 @@ function fieldNumbers(message: protobuf.Type): Lua {
 }
 
 async function tables(): Promise<[string, Lua][]> {
-  const loaded = await schema();
+  const loaded = schema();
   const type = (name: string): protobuf.Type => loaded.lookupType(name);
   const methods = Object.values(agentMethods).map(({ name }): [string, Lua] => {
     const method = loaded.lookupService('AgentService').methods[name] as protobuf.Method;
