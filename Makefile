@@ -61,9 +61,8 @@ bench: image ## benchmarks, each beside its baseline from the same run
 soak: image ## MINUTES=5 of random churn and faults; nothing may be lost or left
 	@tsx test/soak/main.ts --minutes $(MINUTES) --driver $(DRIVER) $(if $(SEED),--seed $(SEED))
 
-generate: setup ## generate packages/wire/src/gen from proto/, and the Wireshark dissector
+generate: setup ## generate packages/wire/src/gen from proto/
 	@buf generate
-	@tsx packages/tap/src/wireshark/generate.ts
 
 install: image ## install below PREFIX (default /usr/local)
 	@PREFIX=$(PREFIX) scripts/install

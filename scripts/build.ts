@@ -12,6 +12,7 @@ import { promisify } from 'node:util';
 import { build as bundle, formatMessages } from 'esbuild';
 import { bundlePage } from '../packages/tap/src/report/bundle-page.ts';
 import { PAGE_PARTS_FILE } from '../packages/tap/src/report/page-parts.ts';
+import { dissector } from '../packages/tap/src/wireshark/dissector.ts';
 
 const root = dirname(import.meta.dirname);
 
@@ -29,8 +30,8 @@ interface Program {
   readonly external?: readonly string[];
   /** A CommonJS bundle that takes itself to lie in this folder. */
   readonly guestFolder?: string;
-  /** Writes the report's page beside the bundle. */
-  readonly hasReportPage?: boolean;
+  /** Files beside the bundle, by name, each as it is made ready. */
+  readonly beside?: Readonly<Record<string, () => string | Promise<string>>>;
   /** Writes packages.json beside the bundle: what the image's SBOM says of the agent (packages/image). */
   readonly listsPackages?: boolean;
 }
@@ -68,9 +69,12 @@ const programs: Record<string, Program> = {
     entry: 'packages/tap/src/main.ts',
     bundle: 'dist/coracle-tap.js',
     executable: 'bin/coracle-tap',
-    // What makes the report's page of its sources, which lies beside the bundle ready made.
+    // What makes the report's page of its sources.
     external: ['esbuild'],
-    hasReportPage: true,
+    beside: {
+      [PAGE_PARTS_FILE]: async () => JSON.stringify(await bundlePage()),
+      'coracle.lua': dissector,
+    },
   },
 };
 
@@ -135,10 +139,10 @@ async function buildProgram(program: Program): Promise<string[]> {
     );
     made.push(await writePackageList(dirname(outfile), basename(program.bundle), inputs));
   }
-  if (program.hasReportPage) {
-    const page = join(dirname(outfile), PAGE_PARTS_FILE);
-    await writeChanged(page, JSON.stringify(await bundlePage()));
-    made.push(relative(root, page));
+  for (const [name, make] of Object.entries(program.beside ?? {})) {
+    const file = join(dirname(outfile), name);
+    await writeChanged(file, await make());
+    made.push(relative(root, file));
   }
   if (program.executable !== undefined) made.push(await writeExecutable(program, program.executable));
   if (program.starter !== undefined) made.push(await writeStarter(program.starter));

@@ -11,7 +11,7 @@ import { FrameType, frameTypeName } from '@coracle/wire';
 import { afterAll, describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '../..');
-const script = join(root, 'packages/tap/src/wireshark/coracle.lua');
+const script = join(root, 'dist/coracle.lua');
 const folder = mkdtempSync(join(tmpdir(), 'coracle-dissector-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -1,4 +1,4 @@
--- What is above is generated from the protocol's tables; this part is packages/tap/src/wireshark/body.lua.
+-- What is above comes from the protocol's tables; this part is packages/tap/src/wireshark/body.lua.
 
 local coracle = Proto("coracle", "Coracle")
 
