@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { type Container, Coracle, type Sandbox } from '@coracle/client';
 import { CaptureFiles, captureFromProxy, Flows, readCapture, type SandboxFlow } from '@coracle/tap';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { containerConfig, type LocalPlace, makeLocalPlace, until } from './local-sandbox.ts';
+import { containerConfig, type LocalPlace, makeLocalPlace, startIdle, until } from './local-sandbox.ts';
 
 let place: LocalPlace;
 let sandbox: Sandbox;
@@ -20,12 +20,7 @@ let container: Container;
 beforeAll(async () => {
   place = await makeLocalPlace();
   sandbox = await place.startSandbox();
-  container = await sandbox.createContainer({
-    id: 'main',
-    config: containerConfig(['sleep', '100000']),
-    rootfs: { share: 'host', path: 'rootfs' },
-  });
-  await container.start();
+  container = await startIdle(sandbox, 'main');
 });
 
 afterAll(async () => {

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Coracle, ensureProxy, type Sandbox } from '@coracle/client';
+import { type Container, Coracle, ensureProxy, type Sandbox } from '@coracle/client';
 import { createLocalDriver } from '@coracle/vm';
 import { containerConfig } from '../support/config.ts';
 import { allProcesses } from '../support/processes.ts';
@@ -63,6 +63,14 @@ export async function makeLocalPlace(): Promise<LocalPlace> {
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** One that runs and does nothing, for execs. */
+export async function startIdle(sandbox: Sandbox, id: string): Promise<Container> {
+  const config = containerConfig(['sleep', '100000']);
+  const container = await sandbox.createContainer({ id, config, rootfs: { share: 'host', path: 'rootfs' } });
+  await container.start();
+  return container;
 }
 
 /** Processes of this test, found by an argument that nobody else has. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Container, Sandbox } from '@coracle/client';
 import { ProxyServer } from '@coracle/proxy';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { containerConfig, type LocalPlace, makeLocalPlace, until } from './local-sandbox.ts';
+import { type LocalPlace, makeLocalPlace, startIdle, until } from './local-sandbox.ts';
 
 let place: LocalPlace;
 let sandbox: Sandbox;
@@ -14,12 +14,7 @@ let container: Container;
 beforeAll(async () => {
   place = await makeLocalPlace();
   sandbox = await place.startSandbox();
-  container = await sandbox.createContainer({
-    id: 'main',
-    config: containerConfig(['sleep', '100000']),
-    rootfs: { share: 'host', path: 'rootfs' },
-  });
-  await container.start();
+  container = await startIdle(sandbox, 'main');
 });
 
 afterAll(async () => {

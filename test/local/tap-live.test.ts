@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { printable } from '../../packages/tap/src/words/text.ts';
 import { run } from '../support/program.ts';
 import { ScreenOf } from '../support/screen.ts';
-import { containerConfig, type LocalPlace, makeLocalPlace, until } from './local-sandbox.ts';
+import { type LocalPlace, makeLocalPlace, startIdle, until } from './local-sandbox.ts';
 
 const program = fileURLToPath(new URL('../../packages/tap/src/main.ts', import.meta.url));
 let place: LocalPlace;
@@ -20,12 +20,7 @@ const screens: ScreenOf[] = [];
 beforeAll(async () => {
   place = await makeLocalPlace();
   sandbox = await place.startSandbox();
-  web = await sandbox.createContainer({
-    id: 'web',
-    config: containerConfig(['sleep', '100000']),
-    rootfs: { share: 'host', path: 'rootfs' },
-  });
-  await web.start();
+  web = await startIdle(sandbox, 'web');
 });
 
 afterEach(() => {

@@ -34,6 +34,16 @@ const QUICK_MS = 3000;
 const ASKED_MS = 5000;
 const LOG_TAIL_BYTES = 256 * 1024;
 
+/** Of state.json and of vm.json: what may be told. */
+const STATE_FIELDS = [
+  ...(['id', 'phase', 'paused', 'ociVersion', 'createdAt', 'owner', 'sandboxId'] as const),
+  ...(['driver', 'resources', 'shim', 'runner', 'ownProcesses'] as const),
+];
+const RECORD_FIELDS = [
+  ...(['version', 'driver', 'state', 'createdAt', 'accel', 'transport', 'template', 'cid'] as const),
+  ...(['image', 'memoryBytes', 'vcpus', 'main', 'shares', 'helpers'] as const),
+];
+
 export const parts: readonly Part[] = [
   {
     file: 'configuration.json',
@@ -50,63 +60,14 @@ export const parts: readonly Part[] = [
     deadlineMs: QUICK_MS,
     collect: ({ target: { state } }) => {
       if (state === undefined) throw new Error('no container of this root has this sandbox');
-      const { id, phase, paused, ociVersion, createdAt, owner, sandboxId, driver, resources, shim, runner } =
-        state;
-      const status = statusOf(state);
-      return json({
-        id,
-        status,
-        phase,
-        paused,
-        ociVersion,
-        createdAt,
-        owner,
-        sandboxId,
-        driver,
-        resources,
-        shim,
-        runner,
-      });
+      return json({ ...pick(state, STATE_FIELDS), status: statusOf(state) });
     },
   },
   {
     file: 'vm.json',
     what: 'the record of the VM',
     deadlineMs: QUICK_MS,
-    collect: async ({ target }) => {
-      const {
-        version,
-        driver,
-        state,
-        createdAt,
-        accel,
-        transport,
-        template,
-        cid,
-        image,
-        memoryBytes,
-        vcpus,
-        main,
-        shares,
-        helpers,
-      } = await recordOf(target);
-      return json({
-        version,
-        driver,
-        state,
-        createdAt,
-        accel,
-        transport,
-        template,
-        cid,
-        image,
-        memoryBytes,
-        vcpus,
-        main,
-        shares,
-        helpers,
-      });
-    },
+    collect: async ({ target }) => json(pick(await recordOf(target), RECORD_FIELDS)),
   },
   {
     file: 'processes.json',
@@ -218,6 +179,11 @@ async function processesOf(target: DebugTarget) {
   return Object.fromEntries(
     Object.entries(named).flatMap(([name, pid]) => (pid === undefined ? [] : [[name, processOf(pid)]])),
   );
+}
+
+/** So a field that is added some day stays here until somebody names it. */
+function pick<T extends object>(from: T, names: readonly (keyof T)[]): Partial<T> {
+  return Object.fromEntries(names.map((name) => [name, from[name]])) as Partial<T>;
 }
 
 function processOf(pid: number): object {
