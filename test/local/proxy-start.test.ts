@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Container } from '@coracle/client';
 import { close, connectUnix, peerCredentials, waitForExit } from '@coracle/sys';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { containerConfig, type LocalPlace, makeLocalPlace, until } from './local-sandbox.ts';
+import { type LocalPlace, makeLocalPlace, startIdle, until } from './local-sandbox.ts';
 
 const shimProgram = process.env.CORACLE_SHIM ?? new URL('../../bin/coracle-shim', import.meta.url).pathname;
 const SHIMS = 10;
@@ -38,12 +38,7 @@ exec ${place.proxyCommand.join(' ')} --lock-fd 3
     { mode: 0o755 },
   );
   const sandbox = undo.use(await place.startSandbox());
-  const container = await sandbox.createContainer({
-    id: 'c',
-    config: containerConfig(['sleep', '100000']),
-    rootfs: { share: 'host', path: 'rootfs' },
-  });
-  await container.start();
+  const container = await startIdle(sandbox, 'c');
   shims = await Promise.all(Array.from({ length: SHIMS }, () => startShim(sandbox.id, container)));
   await echoed('attached');
 }, deadlineMs);

@@ -5156,7 +5156,7 @@ export const AgentServiceDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Removes all containers, syncs the file systems and powers the VM off after the answer; after a rehearsal it goes on. */
+    /** Ends all processes, syncs the file systems and powers the VM off after the answer; after a rehearsal it goes on. */
     destroySandbox: {
       name: "DestroySandbox",
       requestType: DestroySandboxRequest as typeof DestroySandboxRequest,
