@@ -76,6 +76,7 @@ test('what the guest itself has in use leaves the container its limit', async ()
 test('memory that a container has given back goes back to the host', () => givesBack(shared, 60));
 
 test('so it does from a VM that was started from a template', async () => {
+  expect(await place.coracle(['template', 'build'])).toMatchObject({ code: 0 });
   await using unlimited = await SharedContainer.start(place);
   expect(readRecord(place.files(unlimited.id).sandboxDirectory)?.template).toBeDefined();
   await givesBack(unlimited, 300);
