@@ -66,10 +66,11 @@ const flood = 'while :; do seq 1 100000; done';
 test('a reader that stands still is seen, with who it is, at 80 by 24 and larger', async () => {
   const screen = await live();
   const stuck = await web.exec({ id: 'flood', args: ['sh', '-c', flood] });
-  const small = await screen.has(/stdout .*█{8} +1\.0 MiB .*no credit \d/);
+  const small = await screen.has(
+    /stdout .*█{8} +1\.0 MiB .*no credit \d.*\n.*↳ waits for client \d+ \(node, pid \d+\)/,
+  );
   expect(small).toContain(sandbox.id);
   expect(small).toMatch(/▾ web\/flood .*client \d+, node +running/);
-  expect(small).toMatch(/↳ waits for client \d+ \(node, pid \d+\)/);
   await screen.has('1 stuck');
   expect(small.split('\n').every((line) => line.length <= 80)).toBe(true);
   screen.type('n');

@@ -22,10 +22,11 @@ export class ScreenOf extends AtTerminal {
     super.resize(size);
   }
 
-  /** What stands there now, rows without the blanks behind them. */
+  /** What stands there now, rows without the blanks behind them. A picture that has come in part is not looked at yet. */
   async text(): Promise<string> {
-    const bytes = Buffer.from(this.shown.slice(this.#taken), 'latin1');
-    this.#taken = this.shown.length;
+    const whole = this.#wholePictures();
+    const bytes = Buffer.from(this.shown.slice(this.#taken, whole), 'latin1');
+    this.#taken = Math.max(this.#taken, whole);
     await new Promise<void>((resolve) => this.terminal.write(bytes, resolve));
     const { active } = this.terminal.buffer;
     const rows = Array.from(
@@ -46,5 +47,11 @@ export class ScreenOf extends AtTerminal {
       throw new Error(`${error.message}; it is\n${text}`, { cause: error });
     });
     return text;
+  }
+
+  /** @returns where the synchronized output that is still open begins, or the end: a terminal shows no half of it */
+  #wholePictures(): number {
+    const begin = this.shown.lastIndexOf('\x1b[?2026h');
+    return begin > this.shown.lastIndexOf('\x1b[?2026l') ? begin : this.shown.length;
   }
 }

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { waitForExit } from '@coracle/sys';
 import { expect, test } from 'vitest';
 
 const root = path.dirname(path.dirname(import.meta.dirname));
@@ -38,10 +39,16 @@ test('the example in the README does what its comments say', async () => {
   }
 });
 
-/** The proxy that the example started would leave by itself; the test does not wait for that. */
+/**
+ * The proxy that the example started would leave by itself; the test does not wait for that, but until it is gone: rmSync
+ * stops in silence where a file was removed before it.
+ */
 async function stopProxy(run: string): Promise<void> {
   const { stdout } = await promisify(execFile)('pgrep', ['-f', `coracle-proxy.js --socket ${run}/`]).catch(
     () => ({ stdout: '' }),
   );
-  for (const pid of stdout.split('\n').filter(Boolean)) process.kill(Number(pid), 'SIGTERM');
+  for (const pid of stdout.split('\n').filter(Boolean).map(Number)) {
+    process.kill(pid, 'SIGTERM');
+    await waitForExit(pid);
+  }
 }
