@@ -46,11 +46,13 @@ export interface CaptureOptions {
 
 /** Several of the largest records, so that a flood leaves in few writes. */
 const CHUNK_BYTES = 256 * 1024;
-/** Chunks that are kept to be used again. */
-const MOST_FREE = 4;
+/** What comes within this time leaves together: each write costs whoever captures more than a hundred records do. */
+const GATHER_MS = 10;
 /** Requests whose method is remembered for the answer: as many as a link may have under way, and some. */
 const MAX_METHODS = 4096;
 const NO_PAYLOAD = Buffer.alloc(0);
+/** How it ended; the text behind it may tell of a person's files. */
+const EXIT_KEPT_BYTES = 24;
 const TWO_TO_32 = 0x1_0000_0000;
 
 interface Chunk {
@@ -67,12 +69,13 @@ export class Capture {
   readonly #digester = new Digester();
   readonly #clock = new SectionClock();
   readonly #sandboxes = new Map<string, SandboxCapture>();
+  /** Chunks that were taken, to be used again: as many as may wait. New memory costs more than what is put into it. */
   readonly #free: Chunk[] = [];
   #chunk: Chunk | undefined;
   #from = 0;
   #filled = 0;
   #queuedBytes = 0;
-  #flushQueued = false;
+  #gathering: NodeJS.Timeout | undefined;
   #dropping = false;
   #closed = false;
 
@@ -110,23 +113,28 @@ export class Capture {
     this.#closed = true;
   }
 
+  /** Where `packet` has made room. */
+  get memory(): Buffer {
+    return this.#chunk?.memory ?? NO_PAYLOAD;
+  }
+
   /**
-   * Room for a packet's data; undefined when it is to be dropped. The caller fills it in before anything else is done.
+   * Makes room for a packet's data, which the caller fills in before anything else is done.
+   * @returns where in `memory` it begins; undefined when it is to be dropped
    */
-  packet(interfaceId: number, capturedBytes: number, originalBytes: number): Buffer | undefined {
+  packet(interfaceId: number, capturedBytes: number, originalBytes: number): number | undefined {
     const total = packetBlockBytes(capturedBytes);
     if (this.#closed || !this.#hasRoom(total)) return undefined;
     const at = this.#reserve(total);
-    const { memory } = this.#chunk as Chunk;
     this.#clock.tick();
-    writePacketBlock(memory, at, {
+    writePacketBlock(this.memory, at, {
       interfaceId,
       timeHigh: this.#clock.high,
       timeLow: this.#clock.low,
       capturedBytes,
       originalBytes: Math.max(originalBytes, capturedBytes),
     });
-    return memory.subarray(at + PACKET_HEAD_BYTES, at + PACKET_HEAD_BYTES + capturedBytes);
+    return at + PACKET_HEAD_BYTES;
   }
 
   /** Once it drops, it goes on until half has left: a gap now and then can be understood, thousands can't. */
@@ -150,13 +158,16 @@ export class Capture {
 
   #append(block: Buffer): void {
     const at = this.#reserve(block.length);
-    block.copy((this.#chunk as Chunk).memory, at);
+    block.copy(this.memory, at);
   }
 
   #reserve(bytes: number): number {
     if (this.#chunk === undefined || this.#filled + bytes > CHUNK_BYTES) {
       this.#flush();
-      if (this.#chunk !== undefined) this.#chunk.full = true;
+      if (this.#chunk !== undefined) {
+        this.#chunk.full = true;
+        this.#reuse(this.#chunk);
+      }
       this.#chunk = this.#free.pop() ?? {
         memory: Buffer.allocUnsafeSlow(CHUNK_BYTES),
         writes: 0,
@@ -167,18 +178,13 @@ export class Capture {
     const at = this.#filled;
     this.#filled += bytes;
     this.#queuedBytes += bytes;
-    if (!this.#flushQueued) {
-      this.#flushQueued = true;
-      // What comes in one turn of the event loop leaves together.
-      setImmediate(() => {
-        this.#flushQueued = false;
-        this.#flush();
-      });
-    }
+    this.#gathering ??= setTimeout(() => this.#flush(), GATHER_MS);
     return at;
   }
 
   #flush(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
     const chunk = this.#chunk;
     if (chunk === undefined || this.#from === this.#filled) return;
     const bytes = chunk.memory.subarray(this.#from, this.#filled);
@@ -186,12 +192,15 @@ export class Capture {
     chunk.writes++;
     this.#options.write(bytes, () => {
       chunk.writes--;
-      if (chunk.writes === 0 && chunk.full && this.#free.length < MOST_FREE) {
-        chunk.full = false;
-        this.#free.push(chunk);
-      }
+      this.#reuse(chunk);
       this.#taken(bytes.length);
     });
+  }
+
+  #reuse(chunk: Chunk): void {
+    if (chunk.writes > 0 || !chunk.full) return;
+    chunk.full = false;
+    this.#free.push(chunk);
   }
 }
 
@@ -230,27 +239,22 @@ export class SandboxCapture {
    * @param flags UNOWNED, OWN
    */
   frame(direction: Direction, connection: number, encoded: Buffer, flags = 0): void {
-    const payload = encoded.subarray(HEADER_BYTES, encoded.length - TRAILER_BYTES);
-    const kept = this.#keep(connection, encoded, payload);
-    const redacted = kept !== payload;
-    const data = this.#record(
-      PSEUDO_HEADER_BYTES + HEADER_BYTES + kept.length,
-      PSEUDO_HEADER_BYTES + HEADER_BYTES + payload.length,
-    );
-    if (data === undefined) return;
-    writePseudoHeader(
-      data,
-      RecordKind.frame,
-      direction,
-      connection,
-      redacted ? flags | RecordFlag.REDACTED : flags,
-    );
-    if (redacted && payload.length > 0 && this.#capture.content === 'digests') {
-      const digest = this.#digester.digest(encoded.readUInt32LE(8), offsetOf(encoded), payload);
-      digest.copy(data, 8, 0, DIGEST_BYTES);
-    }
-    encoded.copy(data, PSEUDO_HEADER_BYTES, 0, HEADER_BYTES);
-    if (kept.length > 0) kept.copy(data, PSEUDO_HEADER_BYTES + HEADER_BYTES);
+    const payloadBytes = encoded.length - HEADER_BYTES - TRAILER_BYTES;
+    const rewritten = this.#rewrite(connection, encoded);
+    const keptBytes = rewritten === undefined ? this.#keptBytes(encoded, payloadBytes) : 0;
+    const redacted = rewritten !== undefined || keptBytes < payloadBytes;
+    const headBytes = PSEUDO_HEADER_BYTES + HEADER_BYTES;
+    const at = this.#record(headBytes + (rewritten?.length ?? keptBytes), headBytes + payloadBytes);
+    if (at === undefined) return;
+    const { memory } = this.#capture;
+    const allFlags = redacted ? flags | RecordFlag.REDACTED : flags;
+    writePseudoHeader(memory, at, RecordKind.frame, direction, connection, allFlags);
+    if (redacted && payloadBytes > 0 && this.#capture.content === 'digests')
+      this.#digester
+        .digest(encoded.readUInt32LE(8), offsetOf(encoded), payloadOf(encoded))
+        .copy(memory, at + 8, 0, DIGEST_BYTES);
+    encoded.copy(memory, at + PSEUDO_HEADER_BYTES, 0, HEADER_BYTES + keptBytes);
+    rewritten?.copy(memory, at + headBytes);
   }
 
   event(
@@ -261,41 +265,54 @@ export class SandboxCapture {
     const words = Buffer.from(text, 'utf8').subarray(0, MAX_EVENT_TEXT_BYTES);
     const bytes = PSEUDO_HEADER_BYTES + EVENT_BYTES + words.length;
     if (event === 'client_closed') this.#forget(connection);
-    const data = this.#record(bytes, bytes);
-    if (data === undefined) return;
-    writePseudoHeader(data, RecordKind.event, Direction.none, connection, 0);
-    data.writeUInt16LE(CaptureEvent[event], PSEUDO_HEADER_BYTES);
-    data.writeUInt16LE(code, PSEUDO_HEADER_BYTES + 2);
-    data.writeUInt32LE(Math.min(value, TWO_TO_32 - 1), PSEUDO_HEADER_BYTES + 4);
-    words.copy(data, PSEUDO_HEADER_BYTES + EVENT_BYTES);
+    const at = this.#record(bytes, bytes);
+    if (at === undefined) return;
+    const { memory } = this.#capture;
+    writePseudoHeader(memory, at, RecordKind.event, Direction.none, connection, 0);
+    const eventAt = at + PSEUDO_HEADER_BYTES;
+    memory.writeUInt16LE(CaptureEvent[event], eventAt);
+    memory.writeUInt16LE(code, eventAt + 2);
+    memory.writeUInt32LE(Math.min(value, TWO_TO_32 - 1), eventAt + 4);
+    words.copy(memory, eventAt + EVENT_BYTES);
   }
 
-  #record(capturedBytes: number, originalBytes: number): Buffer | undefined {
+  #record(capturedBytes: number, originalBytes: number): number | undefined {
     this.received++;
-    const data = this.#capture.packet(this.interfaceId, capturedBytes, originalBytes);
-    if (data === undefined) this.dropped++;
-    return data;
+    const at = this.#capture.packet(this.interfaceId, capturedBytes, originalBytes);
+    if (at === undefined) this.dropped++;
+    return at;
   }
 
-  /** @returns `payload` itself when all of it may be kept */
-  #keep(connection: number, encoded: Buffer, payload: Buffer): Buffer {
-    const whole = this.#redaction.secretsOnly;
+  /** Of a payload that nothing is put into: how many bytes of it are kept, from its beginning. */
+  #keptBytes(encoded: Buffer, payloadBytes: number): number {
+    if (this.#redaction.secretsOnly) return payloadBytes;
     switch (encoded[4]) {
       case FrameType.DATA:
         // Records of control streams are signals and sizes.
-        return whole || (encoded.readUInt32LE(8) & 3) === 0 ? payload : NO_PAYLOAD;
+        return (encoded.readUInt32LE(8) & 3) === 0 ? payloadBytes : 0;
       case FrameType.EXIT:
-        return whole || payload.length <= 24 ? payload : payload.subarray(0, 24);
+        return Math.min(payloadBytes, EXIT_KEPT_BYTES);
+      default:
+        return payloadBytes;
+    }
+  }
+
+  /** @returns what is kept instead of the payload; undefined when it is its own beginning, as long as #keptBytes says */
+  #rewrite(connection: number, encoded: Buffer): Buffer | undefined {
+    switch (encoded[4]) {
       case FrameType.ATTACH: {
-        const copy = Buffer.from(payload);
+        const copy = Buffer.from(payloadOf(encoded));
         copy.fill(0, 0, TOKEN_BYTES);
         return copy;
       }
       case FrameType.REQUEST:
-      case FrameType.RESPONSE:
-        return this.#keepMessage(connection, encoded, payload);
+      case FrameType.RESPONSE: {
+        const payload = payloadOf(encoded);
+        const kept = this.#keepMessage(connection, encoded, payload);
+        return kept.equals(payload) ? undefined : kept;
+      }
       default:
-        return payload;
+        return undefined;
     }
   }
 
@@ -315,7 +332,7 @@ export class SandboxCapture {
     } else if (!request && first && !(more && this.#redaction.secretsOnly))
       kept = redactResponse(payload, this.#methods.get(key) ?? '', this.#redaction);
     if (!request && !more) this.#methods.delete(key);
-    return kept !== payload && kept.equals(payload) ? payload : kept;
+    return kept;
   }
 
   #forget(connection: number): void {
@@ -325,19 +342,25 @@ export class SandboxCapture {
   }
 }
 
+function payloadOf(encoded: Buffer): Buffer {
+  return encoded.subarray(HEADER_BYTES, encoded.length - TRAILER_BYTES);
+}
+
 function writePseudoHeader(
-  data: Buffer,
+  memory: Buffer,
+  at: number,
   kind: number,
   direction: Direction,
   connection: number,
   flags: number,
 ): void {
-  data[0] = RECORD_VERSION;
-  data[1] = kind;
-  data[2] = direction;
-  data[3] = flags;
-  data.writeUInt32LE(connection, 4);
-  data.fill(0, 8, PSEUDO_HEADER_BYTES);
+  memory[at] = RECORD_VERSION;
+  memory[at + 1] = kind;
+  memory[at + 2] = direction;
+  memory[at + 3] = flags;
+  memory.writeUInt32LE(connection, at + 4);
+  memory.writeUInt32LE(0, at + 8);
+  memory.writeUInt32LE(0, at + 12);
 }
 
 function offsetOf(encoded: Buffer): number {
