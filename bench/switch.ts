@@ -66,18 +66,22 @@ export async function benchSwitch(rounds: number): Promise<Row[]> {
   ];
 }
 
-export async function measure({ pid, client }: Way): Promise<Sample> {
-  using _ = client;
+export async function measure(way: Way): Promise<Sample> {
+  using _ = way.client;
+  return await sample(way);
+}
+
+/** As it goes now; `way` may be measured again. */
+export async function sample({ pid, client }: Way): Promise<Sample> {
   await pause(WARM_UP_MS);
   const [bytes, cpu, start] = [client.bytes, cpuSeconds(pid), performance.now()];
   await pause(MEASURE_MS);
   const mib = (client.bytes - bytes) / MIB;
-  const sample = {
+  if (!(mib > 0)) throw new Error(`no bytes came through process ${pid}`);
+  return {
     perCpuSecond: mib / (cpuSeconds(pid) - cpu),
     perSecond: mib / ((performance.now() - start) / 1000),
   };
-  if (!(mib > 0)) throw new Error(`no bytes came through process ${pid}`);
-  return sample;
 }
 
 /** A folder for sockets, and the processes around them. */

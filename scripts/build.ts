@@ -56,7 +56,9 @@ const programs: Record<string, Program> = {
     executable: 'bin/coracle-proxy',
     starter: 'bin/coracle-start-proxy',
     // What the proxy reads is garbage at once: a small young generation gives it back early, for a few collections more.
-    nodeFlags: ['--max-semi-space-size=1'],
+    // Its heap is small and what it reads counts towards the heap's limit: marking beside the work began tens of times
+    // a second and took half of the processor (docs/performance.md, "Switching").
+    nodeFlags: ['--max-semi-space-size=1', '--no-incremental-marking'],
   },
   'coracle-image': {
     entry: 'packages/image/src/main.ts',
