@@ -1,8 +1,11 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // The tiers of docs/testing.md. `unit` runs beside the code; the others live in test/.
 export default defineConfig({
   test: {
+    // Vitest leaves one processor free; most tests wait for other processes, so that would be one at a time on two.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       { test: { name: 'unit', include: ['packages/*/src/**/*.test.ts'], testTimeout: 20_000 } },
       {
