@@ -118,6 +118,20 @@ describe('on this host', () => {
     await removeCgroup(directory);
   });
 
+  // The end of one container took away what another one had just made, and that could not start.
+  test('those of others stay, also when nothing is in them yet', async () => {
+    const other = mkdtempSync(join(tmpdir(), 'cgroup-'));
+    try {
+      const theirs = cgroupFolders(createCgroup(other, `/coracle/test-${process.pid}-new`, log));
+      createCgroup(directory, `/coracle/test-${process.pid}-ends`, log);
+      await removeCgroup(directory);
+      for (const folder of theirs) expect(readFileSync(join(folder, 'cgroup.procs'), 'utf8')).toBe('');
+    } finally {
+      await removeCgroup(other);
+      rmSync(other, { recursive: true });
+    }
+  });
+
   test('one with processes in it is refused, and they live on', async () => {
     const path = `/coracle/test-${process.pid}-used`;
     const [folder = ''] = cgroupFolders(createCgroup(directory, path, log));

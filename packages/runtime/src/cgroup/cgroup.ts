@@ -180,27 +180,31 @@ export async function removeCgroup(directory: string): Promise<void> {
       if (ageMs > graceMs) for (const pid of members(path)) kill(pid);
       await sleep(10);
     }
-    // Ours alone, and gone with the last container in it.
-    if (dirname(path).endsWith(ownTree)) tryRemove(dirname(path));
+    // Ours alone, and gone with the last container in it. Others' may be empty still: they are not looked into.
+    if (dirname(path).endsWith(ownTree)) removeEmpty(dirname(path));
   }
 }
 
-/** False while there are processes in it. */
+/** With what is below it. False while there are processes in it. */
 function tryRemove(path: string): boolean {
+  if (removeEmpty(path)) return true;
+  // Whatever made folders in it had no business there.
+  const inside = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  for (const { name } of inside) tryRemove(join(path, name));
+  return false;
+}
+
+/** False while there are processes or folders in it. */
+function removeEmpty(path: string): boolean {
   try {
     rmdirSync(path);
-    return true;
   } catch (error) {
     const code = errnoCode(error);
-    if (code === 'ENOENT') return true;
-    if (code !== 'EBUSY' && code !== 'ENOTEMPTY') {
+    if (code === 'EBUSY' || code === 'ENOTEMPTY') return false;
+    if (code !== 'ENOENT')
       throw new CliError(`cannot remove the cgroup ${path}: ${messageOf(error)}`, { cause: error });
-    }
-    // Whatever made folders in it had no business there.
-    const inside = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-    for (const { name } of inside) tryRemove(join(path, name));
-    return false;
   }
+  return true;
 }
 
 const members = (path: string): number[] =>
