@@ -1,10 +1,11 @@
 /**
- * `make test`: every tier, one after the other, then what was left on the machine. Closes with the plain line
+ * `make test`: every tier, most of them one after the other, then what was left on the machine. Closes with the plain line
  * "N passed, N failed" that CI reads. A skipped test counts as failed: a machine that can't boot a VM must not
  * look green. `scripts/test.ts TIER…` runs only those.
  */
 import { spawn } from 'node:child_process';
-import { chmod, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, mkdtemp, open, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestReport } from './test-reporter.ts';
@@ -29,8 +30,10 @@ const tiers: Record<string, () => Promise<Outcome>> = {
   local: () => vitest('local'),
   tap: () => vitest('tap'),
   vm: () => onTemplates(() => vitest('vm')),
-  clients: () => onTemplates(() => vitest('clients')),
+  clients: () => onTemplates(() => vitest('clients', { outputAtEnd: true })),
 };
+/** Beside the tier before it: both start one VM at a time, and each keeps one processor busy. */
+const beside = new Set(['clients']);
 
 async function main(): Promise<void> {
   const wanted = process.argv.slice(2);
@@ -38,12 +41,20 @@ async function main(): Promise<void> {
     if (!(name in tiers)) throw new Error(`no tier ${name}; there are ${Object.keys(tiers).join(', ')}`);
   const before = await onMachine();
   const rows: { name: string; seconds: number; outcome: Outcome }[] = [];
-  for (const [name, run] of Object.entries(tiers)) {
+  const groups: string[][] = [];
+  for (const name of Object.keys(tiers)) {
     if (wanted.length > 0 && !wanted.includes(name)) continue;
-    console.log(`\n── ${name}`);
+    if (beside.has(name) && groups.length > 0) groups.at(-1)?.push(name);
+    else groups.push([name]);
+  }
+  for (const group of groups) {
+    console.log(`\n── ${group.join(' and ')}`);
     const start = performance.now();
-    const outcome = await run();
-    rows.push({ name, seconds: (performance.now() - start) / 1000, outcome });
+    const timed = async (name: string) => {
+      const outcome = await (tiers[name] as () => Promise<Outcome>)();
+      return { name, seconds: (performance.now() - start) / 1000, outcome };
+    };
+    rows.push(...(await Promise.all(group.map(timed))));
   }
   rows.push({ name: 'left behind', seconds: 0, outcome: await leftBehind(before) });
 
@@ -60,12 +71,29 @@ async function main(): Promise<void> {
   process.exitCode = failed === 0 ? 0 : 1;
 }
 
-function run(file: string, args: readonly string[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] });
-    child.on('error', reject);
-    child.on('exit', (code) => resolve(code ?? 1));
-  });
+interface RunOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** What it writes is shown when it has ended: something else runs beside it. */
+  readonly outputAtEnd?: boolean;
+}
+
+async function run(
+  file: string,
+  args: readonly string[],
+  { env = {}, outputAtEnd = false }: RunOptions = {},
+): Promise<number> {
+  // A file, not a pipe: what a test leaves behind may have it open for ever.
+  const folder = outputAtEnd ? await mkdtemp(path.join(tmpdir(), 'coracle-output-')) : undefined;
+  const output = folder === undefined ? undefined : await open(path.join(folder, 'output'), 'w+');
+  const to = output?.fd ?? 'inherit';
+  const child = spawn(file, args, { stdio: ['ignore', to, to], env: { ...process.env, ...env } });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  if (folder !== undefined) {
+    process.stdout.write(await readFile(path.join(folder, 'output')));
+    await output?.close();
+    await rm(folder, { recursive: true });
+  }
+  return code ?? 1;
 }
 
 function both(one: Outcome, other: Outcome): Outcome {
@@ -93,7 +121,7 @@ async function sanitized(): Promise<Outcome> {
     process.env.CORACLE_SHIM = path.resolve('bin/coracle-shim.sanitized');
     process.env.CORACLE_NAMES = path.resolve('bin/coracle-names.sanitized');
     process.env.ASAN_OPTIONS = `detect_leaks=1:log_path=${path.join(folder, 'found')}`;
-    const outcome = await vitest('local', ['test/local/shim.test.ts', 'test/local/names.test.ts']);
+    const outcome = await vitest('local', { files: ['test/local/shim.test.ts', 'test/local/names.test.ts'] });
     const failures = [...outcome.failures];
     for (const name of await readdir(folder)) {
       const text = await readFile(path.join(folder, name), 'utf8');
@@ -128,13 +156,16 @@ async function fuzz(): Promise<Outcome> {
   return { passed: report.passed, failed: failures.length, failures };
 }
 
-async function vitest(project: string, files: readonly string[] = []): Promise<Outcome> {
+async function vitest(
+  project: string,
+  { files = [], outputAtEnd = false }: { files?: readonly string[]; outputAtEnd?: boolean } = {},
+): Promise<Outcome> {
   const folder = await mkdtemp(path.join(tmpdir(), 'coracle-report-'));
   try {
     const file = path.join(folder, 'report.json');
-    process.env.CORACLE_TEST_REPORT = file;
-    const reporters = ['--reporter=default', '--reporter=./scripts/test-reporter.ts'];
-    const code = await run('vitest', ['run', '--project', project, ...reporters, ...files]);
+    const args = ['--reporter=default', '--reporter=./scripts/test-reporter.ts', ...files];
+    const options = { env: { CORACLE_TEST_REPORT: file }, outputAtEnd };
+    const code = await run('vitest', ['run', '--project', project, ...args], options);
     const { passed, failures } = JSON.parse(await readFile(file, 'utf8')) as TestReport;
     if (code !== 0 && failures.length === 0) failures.push(`vitest --project ${project} ended with ${code}`);
     if (passed + failures.length === 0) failures.push(`vitest --project ${project} found no test`);
