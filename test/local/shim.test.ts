@@ -768,8 +768,10 @@ describe('the end', () => {
       1, 2, 3, 6, 10, 12, 14, 15, 16, 18, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 32, 34, 50, 64,
     ];
     await withProxy({}, async (proxy) => {
-      const { child, ended } = startShim(proxy.path);
-      await until('attached', () => proxy.attachments === 1);
+      const { child, ended } = startShim(proxy.path, ['--ready-fd', '3'], ['pipe', 'pipe', 'pipe', 'pipe']);
+      // Until the proxy's answer has come, SIGHUP and its like end the shim.
+      const ready = collect(child.stdio[3] as Readable);
+      await until('attached', () => ready.text() === '1\n');
       for (const [index, signal] of forwarded.entries()) {
         process.kill(child.pid!, signal);
         await until(`signal ${signal}`, () => proxy.records.length === index + 1);
@@ -895,7 +897,8 @@ describe('terminals', () => {
       proxy.stdout(Buffer.alloc(2 * MiB, 'y'));
       await until(
         'full',
-        () => proxy.attachments === 1 && proxy.stdoutState().next === proxy.stdoutState().limit,
+        // The size is sent when the proxy's answer has come; until then SIGTERM ends the shim.
+        () => proxy.records.length === 1 && proxy.stdoutState().next === proxy.stdoutState().limit,
       );
       screen.write('\x03');
       child.kill('SIGTERM');

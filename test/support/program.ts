@@ -1,5 +1,8 @@
 /** Running programs of the host in tests: to their end with pipes, or at a terminal. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { write } from 'node:fs';
+import { promisify } from 'node:util';
 import {
   close,
   openPty,
@@ -113,11 +116,21 @@ export class AtTerminal {
     return (await run('/bin/stty', ['-F', this.slavePath, '-a'], {})).stdout;
   }
 
-  /** @returns the exit code as a shell says it */
+  /** All that it wrote has come then. @returns the exit code as a shell says it */
   async ended(): Promise<number> {
     await waitForExit(this.pid);
     const status = waitPid(this.pid)!;
+    await this.#whole();
     return (status & 0x7f) === 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f);
+  }
+
+  /** Waits for what is on its way: until something of our own, written behind it, is there. */
+  async #whole(): Promise<void> {
+    if (this.#stream.destroyed) return;
+    const mark = `\0${randomUUID()}`;
+    await promisify(write)(this.#slave, Buffer.from(mark, 'latin1'));
+    await until(() => this.shown.includes(mark), 'all that was written to the terminal has come');
+    this.shown = this.shown.replace(mark, '');
   }
 
   resize(size: { columns: number; rows: number }): void {
