@@ -18,7 +18,7 @@ import { readRecord } from '@coracle/vm';
 import { type Config, containerConfig } from '../support/config.ts';
 import { allProcesses, killPid, readProc } from '../support/processes.ts';
 import { makeRootfs } from '../support/rootfs.ts';
-import { until, within } from '../support/wait.ts';
+import { lastWords, until, within } from '../support/wait.ts';
 
 export { killPid, until, within };
 
@@ -269,8 +269,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   const closed = new Promise((resolve) => running.child.on('close', resolve));
   try {
     const code = await running.ended(options.deadlineMs);
-    // What is in flight from a process that ended; a detached container's output never ends.
-    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 500))]);
+    await lastWords(closed);
     return { code, stdout, stderr: running.stderr };
   } catch (error) {
     killPid(running.pid, 'SIGKILL');

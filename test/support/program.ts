@@ -12,7 +12,7 @@ import {
   waitForExit,
   waitPid,
 } from '@coracle/sys';
-import { until } from './wait.ts';
+import { lastWords, until } from './wait.ts';
 
 export interface Ended {
   /** As a shell says it. */
@@ -52,16 +52,14 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   child.stdin?.on('error', () => {});
   if (child.stdin !== null && stdin !== 'open') child.stdin.end(stdin);
   onStart?.(child);
+  const pipesClosed = new Promise((resolve) => child.on('close', resolve));
   const code = await new Promise<number>((resolve, reject) => {
     child.on('error', reject);
     // `exit` and not `close`: a detached container keeps the pipes.
     child.on('exit', (exitCode, signal) => resolve(exitCode ?? 128 + signalNumber(signal)));
   });
   if (child.stdin !== null) child.stdin.destroy();
-  await Promise.race([
-    new Promise((resolve) => child.on('close', resolve)),
-    new Promise((resolve) => setTimeout(resolve, 300)),
-  ]);
+  await lastWords(pipesClosed);
   return { code, stdout, stderr };
 }
 

@@ -24,3 +24,13 @@ export async function within<T>(promise: Promise<T>, deadlineMs: number, what: s
   });
   return await Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
+
+/**
+ * Waits for what a program that has ended left in its pipes: until they are `closed`, or for a moment, since a detached
+ * container keeps them.
+ */
+export async function lastWords(closed: Promise<unknown>): Promise<void> {
+  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 300))]);
+  // A turn of the event loop that comes late looks at its timers before it reads.
+  await new Promise((resolve) => setImmediate(resolve));
+}
