@@ -106,7 +106,9 @@ async function killedRun(place: Place, signal: string): Promise<void> {
   await running.says('ready', 120_000);
   expect(await place.coracle(['kill', id, signal])).toMatchObject({ code: 0, stderr: '' });
   expect({ signal, code: await running.ended() }).toEqual({ signal, code: /9|KILL/.test(signal) ? 137 : 9 });
-  await until(() => place.left().every((line) => !line.includes(`/${id}`)), `nothing is left of ${id}`);
+  // The whole name: another one's sandbox may begin with it.
+  const named = new RegExp(`/${id}(?![\\w-])`);
+  await until(() => !place.left().some((line) => named.test(line)), `nothing is left of ${id}`);
 }
 
 const dieOf = (number: number): string => `ulimit -c 0; kill -${number} $$`;
