@@ -210,3 +210,34 @@ it('drops and counts what is not taken, and goes on when there is room', () => {
   // Block head 8, interface and time 12, then isb_ifrecv and isb_ifdrop: 4 and 8 each.
   expect([counters.readBigUInt64LE(24), counters.readBigUInt64LE(36)]).toEqual([10n, 7n]);
 });
+
+it('leaves memory alone until it is taken, and uses it again then', () => {
+  const waiting: { bytes: Buffer; asWritten: Buffer; taken: () => void }[] = [];
+  const memories = new Set<ArrayBufferLike>();
+  let writes = 0;
+  const capture = new Capture({
+    content: 'payload',
+    application: 'test',
+    place: 'here',
+    maxQueuedBytes: 1 << 24,
+    write: (bytes, taken) => {
+      writes++;
+      memories.add(bytes.buffer);
+      waiting.push({ bytes, asWritten: Buffer.from(bytes), taken });
+    },
+  });
+  const box = capture.sandbox('box');
+  const takeOldest = () => {
+    const { bytes, asWritten, taken } = waiting.shift()!;
+    expect(bytes.equals(asWritten)).toBe(true);
+    taken();
+  };
+  for (let index = 0; index < 200; index++) {
+    box.frame(Direction.toAgent, 1, stdin(String.fromCharCode(97 + (index % 26)).repeat(30_000)));
+    if (waiting.length > 3) takeOldest();
+  }
+  capture.close();
+  while (waiting.length > 0) takeOldest();
+  expect(writes).toBeGreaterThan(20);
+  expect(memories.size).toBeLessThan(7);
+});
