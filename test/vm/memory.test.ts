@@ -95,9 +95,10 @@ async function givesBack(container: SharedContainer, mebibytes: number): Promise
 /** What was used is given back soon, perhaps before anybody hears of the end. */
 async function mostDuring(ended: Promise<{ code: number }>, resident: () => number): Promise<number> {
   let [most, over] = [0, false];
-  void ended.finally(() => {
+  const end = () => {
     over = true;
-  });
+  };
+  ended.then(end, end);
   await until(() => {
     most = Math.max(most, resident());
     return over;
