@@ -15,7 +15,8 @@ const at = (line: string, use: (terminal: AtTerminal, side: Side) => Promise<voi
 
 const waitForSize = (rows: number, columns: number) =>
   `until [ "$(stty size 2>/dev/null)" = "${rows} ${columns}" ]; do sleep 0.1; done; echo ${rows} by ${columns}`;
-const sizes = `trap w=1 WINCH; tty; ${waitForSize(31, 97)}; w=; ${waitForSize(40, 100)}; echo "WINCH=$w"`;
+// Docker may tell a size twice, and a shell's `read` ends at a signal that it traps.
+const sizes = `trap w=1 WINCH; tty; ${waitForSize(31, 97)}; w=; ${waitForSize(40, 100)}; trap - WINCH; echo "WINCH=$w"`;
 const resize = async (terminal: AtTerminal) => {
   await terminal.shows('31 by 97');
   terminal.resize({ columns: 100, rows: 40 });
@@ -54,12 +55,14 @@ same('detach keys, attach, and the log', async (side) => {
   await side.must(`$RUN -itd $IMAGE sh -c 'echo up; while read line; do echo "[$line]"; done; exit 4'`);
   await side.must('logged $C up');
   await at('exec docker attach $C', async (terminal) => {
+    await terminal.raw();
     terminal.type('one\r');
     await terminal.shows('[one]');
     terminal.type('\x10\x11');
   })(side);
   side.note(await side.sh('state $C {{.Status}}'));
   await at('exec docker attach --detach-keys=ctrl-x $C', async (terminal) => {
+    await terminal.raw();
     terminal.type('two\r');
     await terminal.shows('[two]');
     terminal.type('\x04');
@@ -71,12 +74,15 @@ same('a terminal that is hung up leaves its container running', async (side) => 
   await side.must(`$RUN -itd $IMAGE sh -c 'trap "echo hung up" HUP; echo up; read line; echo "[$line]"'`);
   await side.must('logged $C up');
   await side.atTerminal('exec docker attach $C', size, async (terminal) => {
+    await terminal.raw();
     terminal.type('not yet');
     await terminal.shows('not yet');
     terminal.type('\x15');
+    await terminal.shows('\b \b'.repeat('not yet'.length));
   });
   side.note(await side.sh('state $C {{.Status}}'));
   await at('exec docker attach $C', async (terminal) => {
+    await terminal.raw();
     terminal.type('still here\r');
     await terminal.shows('[still here]');
   })(side);

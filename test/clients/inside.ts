@@ -43,8 +43,9 @@ export const confined: readonly Look[] = [
   ['--read-only', '--read-only', 'touch /made; touch /dev/shm/made && echo in /dev/shm'],
   [
     '--ulimit',
-    '--ulimit=nofile=100:200 --ulimit=core=0 --ulimit=nproc=500:500',
-    'ulimit -n; ulimit -Hn; ulimit -c',
+    // Not a lower soft limit of files, of which runc sometimes makes the hard one: its Go runtime raises its own.
+    '--ulimit=nofile=200:200 --ulimit=core=0:4096 --ulimit=nproc=500:500',
+    'ulimit -n; ulimit -Hn; ulimit -c; ulimit -Hc',
   ],
   [
     '--tmpfs',

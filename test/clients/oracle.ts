@@ -78,6 +78,8 @@ export class Side implements AsyncDisposable {
     const terminal = new AtTerminal(file, args, { ...world.env, ...this.env }, size);
     try {
       await use(terminal);
+    } catch (error) {
+      throw new Error(`${this.runtime}: ${(error as Error).message}`, { cause: error });
     } finally {
       terminal.close();
     }

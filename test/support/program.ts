@@ -106,12 +106,17 @@ export class AtTerminal {
 
   async shows(what: string | RegExp): Promise<void> {
     const found = () => (typeof what === 'string' ? this.shown.includes(what) : what.test(this.shown));
-    await until(found, `the terminal shows ${what}, it shows ${JSON.stringify(this.shown)}`);
+    await until(found, () => `the terminal shows ${what}, it shows ${JSON.stringify(this.shown)}`);
   }
 
   /** The terminal's modes, as stty prints them. */
   async modes(): Promise<string> {
     return (await run('/bin/stty', ['-F', this.slavePath, '-a'], {})).stdout;
+  }
+
+  /** Waits until it takes each key as it is typed: what is typed before is echoed here too. */
+  async raw(): Promise<void> {
+    await until(async () => / -icanon /.test(await this.modes()), 'the terminal is raw');
   }
 
   /** All that it wrote has come then. @returns the exit code as a shell says it */

@@ -1,14 +1,17 @@
 /** Waiting for a condition with a deadline, which is how every test here waits. */
 
-/** @throws Error at the deadline, naming what did not come true */
+/** @throws Error at the deadline, naming what did not come true; `what` may be asked for then */
 export async function until(
   condition: () => boolean | Promise<boolean>,
-  what: string,
+  what: string | (() => string),
   deadlineMs = 30_000,
 ): Promise<void> {
   const deadline = performance.now() + deadlineMs;
   while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`waited ${deadlineMs / 1000} s in vain until ${what}`);
+    if (performance.now() > deadline) {
+      const wanted = typeof what === 'string' ? what : what();
+      throw new Error(`waited ${deadlineMs / 1000} s in vain until ${wanted}`);
+    }
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

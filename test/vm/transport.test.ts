@@ -63,7 +63,11 @@ async function boot(kernelArguments: readonly string[]) {
 test('an agent that is told so listens on AF_VSOCK, once /init has loaded its modules', async () => {
   const modules = 'coracle.modules=vmw_vsock_virtio_transport,vsock_loopback';
   const { console } = await boot([modules, 'coracle.link=vsock:1024', 'coracle.log=info']);
-  await until(() => console().includes('"vsockPort":1024'), `the agent listens:\n${console()}`, 60_000);
+  await until(
+    () => console().includes('"vsockPort":1024'),
+    () => `the agent listens:\n${console()}`,
+    60_000,
+  );
 });
 
 test.each([
