@@ -59,7 +59,8 @@ shared('docker exec', '$RUN -d -i -e A=b -w /tmp -m 128m $IMAGE cat', [
   ['port, inspect: its pid is alive', 'kill -0 $(state $C {{.Pid}}) && echo alive'],
   [
     'attach, and the end of stdin',
-    'echo through cat | docker attach $C > $FOLDER/shown & eventually grep through $FOLDER/shown; docker stop -t 0 $C; wait; cat $FOLDER/shown; docker logs $C',
+    // dockerd closes the outputs of such an attach at the end of its stdin, whatever is on its way.
+    '(echo through cat; eventually grep through $FOLDER/shown) | docker attach $C > $FOLDER/shown & eventually grep through $FOLDER/shown; docker stop -t 0 $C; wait; cat $FOLDER/shown; docker logs $C',
   ],
   ['exec in a container that has ended', 'docker exec $C true'],
   ['start again', 'docker start $C >/dev/null; docker exec $C cat /kept; docker rm -f $C'],
