@@ -2,6 +2,7 @@
  * The bytes of a capture from a running proxy (docs/capture.md, "At the proxy"). A proxy that ends, or is not there
  * yet, is waited for: the capture goes on with the next one, as a new section.
  */
+import { on } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CaptureContent } from '@coracle/wire';
@@ -20,6 +21,8 @@ export interface ProxyCaptureOptions {
 
 /** A proxy that was killed is back within milliseconds, and what it does at first is what is looked for. */
 const AGAIN_MS = 20;
+/** That wait to be taken, each of 64 KiB at most; the proxy keeps the rest. */
+const MAX_CHUNKS = 16;
 
 /**
  * Ends when the signal does.
@@ -40,12 +43,18 @@ export async function* captureFromProxy(options: ProxyCaptureOptions): AsyncGene
     if (response.statusCode !== 200) throw await refusal(response);
     onState?.('capturing');
     try {
-      for await (const chunk of response) yield chunk as Buffer;
+      yield* bytesOf(response);
     } catch (error) {
       // A killed proxy, or our own end.
       if (!isEnd(error)) throw error;
     }
   }
+}
+
+/** All that has come, also when the proxy was killed behind it: reading the response itself would leave that out. */
+async function* bytesOf(response: IncomingMessage): AsyncGenerator<Buffer> {
+  const events = on(response, 'data', { close: ['close'], highWaterMark: MAX_CHUNKS, lowWaterMark: 1 });
+  for await (const [chunk] of events) yield chunk as Buffer;
 }
 
 /** @returns undefined when no proxy listens */
