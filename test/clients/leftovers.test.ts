@@ -70,7 +70,7 @@ const ends = [
 /** Starts that do not get far. */
 const failures = [
   `${run} --rm --name=$C $IMAGE nope`,
-  // Not of a run: dockerd goes on with the create of a client that was killed, and what it makes comes after the rm.
+  // Not of a run: dockerd goes on with the create of a client that was killed, and what it makes may come after the rm.
   `${create} --rm --name=$C $IMAGE sleep 1000; timeout -s KILL 0.$DIGIT docker start -a $C; docker rm -f $C`,
   `ID=$(${create} --name=$C $IMAGE sleep 1000); docker start $C & client=$!
    until pid=$(pgrep -f "[c]oracle.js.* create.*$ID") || ! kill -0 $client; do :; done; kill -9 $pid; wait; docker rm -f $C`,
