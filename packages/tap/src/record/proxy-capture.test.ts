@@ -1,39 +1,71 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, vi } from 'vitest';
 import { captureFromProxy } from './proxy-capture.ts';
 
-/** Connections over unix sockets that this process has open. */
-const connections = () => process.getActiveResourcesInfo().filter((name) => name === 'PipeWrap').length;
+/** Unix sockets that this process has open, those that listen too. */
+const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'PipeWrap').length;
+
+interface Proxy {
+  capture(signal?: AbortSignal): AsyncGenerator<Buffer>;
+  /** When both ends of its connections are gone. */
+  disconnected(): Promise<void>;
+}
+
+/** A proxy that answers as the test says. */
+async function withProxy(answer: RequestListener, use: (proxy: Proxy) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'coracle-'));
+  const socketPath = join(folder, 'proxy.sock');
+  const before = sockets();
+  const server = createServer(answer);
+  try {
+    await new Promise<void>((resolve) => server.listen(`${socketPath}.debug`, resolve));
+    const listening = sockets();
+    await use({
+      capture: (signal = new AbortController().signal) =>
+        captureFromProxy({ socketPath, content: 'headers', sandboxes: [], signal }),
+      async disconnected() {
+        await vi.waitUntil(() => sockets() === listening, { timeout: 10_000 });
+      },
+    });
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    // The next one counts its own.
+    await vi.waitUntil(() => sockets() === before, { timeout: 10_000 });
+    rmSync(folder, { recursive: true });
+  }
+}
 
 it('keeps what has come when the proxy is killed before it was read', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'coracle-'));
   const end = new AbortController();
   let answer: ServerResponse | undefined;
-  const server = createServer((_, response) => {
+  const once: RequestListener = (_, response) => {
     // It asks again: the first answer has ended.
     if (answer !== undefined) end.abort();
     answer = response;
     response.write('first ');
-  });
-  try {
-    const socketPath = join(folder, 'proxy.sock');
-    await new Promise<void>((resolve) => server.listen(`${socketPath}.debug`, resolve));
-    const before = connections();
+  };
+  await withProxy(once, async ({ capture, disconnected }) => {
     let text = '';
-    const options = { socketPath, content: 'headers', sandboxes: [], signal: end.signal } as const;
-    for await (const bytes of captureFromProxy(options)) {
+    for await (const bytes of capture(end.signal)) {
       text += bytes.toString();
       if (text !== 'first ') continue;
       answer?.write('second', () => answer?.destroy());
-      await vi.waitUntil(() => connections() === before, { timeout: 10_000 });
+      await disconnected();
     }
     expect(text).toBe('first second');
-  } finally {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-    rmSync(folder, { recursive: true });
-  }
+  });
+});
+
+it('ends at the proxy when nobody reads on', async () => {
+  await withProxy(
+    (_, response) => void response.write('some'),
+    async ({ capture, disconnected }) => {
+      for await (const _ of capture()) break;
+      await disconnected();
+    },
+  );
 });

@@ -54,7 +54,12 @@ export async function* captureFromProxy(options: ProxyCaptureOptions): AsyncGene
 /** All that has come, also when the proxy was killed behind it: reading the response itself would leave that out. */
 async function* bytesOf(response: IncomingMessage): AsyncGenerator<Buffer> {
   const events = on(response, 'data', { close: ['close'], highWaterMark: MAX_CHUNKS, lowWaterMark: 1 });
-  for await (const [chunk] of events) yield chunk as Buffer;
+  try {
+    for await (const [chunk] of events) yield chunk as Buffer;
+  } finally {
+    // Whoever stops reading, as when a disk is full, ends the capture.
+    response.destroy();
+  }
 }
 
 /** @returns undefined when no proxy listens */
