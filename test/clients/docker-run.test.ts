@@ -5,6 +5,9 @@ import { confined, plain, privileged } from './inside.ts';
 looks('a container without options', plain);
 looks('a confined container', confined);
 finds('a privileged container', privileged);
+finds('a soft limit of files below the hard one', [
+  ['--ulimit', '--ulimit=nofile=100:200', 'ulimit -n; ulimit -Hn', /^100\n200\n/],
+]);
 
 same('both outputs and the exit code', "$RUN --rm $IMAGE sh -c 'echo out; echo err >&2; exit 42'");
 same('stdin of 5 MB, and its end', 'head -c 5242880 /dev/zero | $RUN --rm -i $IMAGE sha256sum');

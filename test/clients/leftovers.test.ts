@@ -13,9 +13,11 @@ const seed = Number(process.env.SEED ?? Date.now() % 100_000);
 /** Everything that containers can have left is gone; only the proxy leaves in its own time. */
 async function nothingMoreThan(before: readonly string[]): Promise<void> {
   const more = () => leftovers(world).filter((thing) => !before.includes(thing));
-  await until(() => more().length === 0, 'nothing is left', 120_000).catch((error) => {
-    throw new Error(`${error.message}; seed ${seed}:\n${more().join('\n')}`);
-  });
+  await until(
+    () => more().length === 0,
+    () => `nothing is left; seed ${seed}:\n${more().join('\n')}`,
+    120_000,
+  );
 }
 
 test('8 containers that are started at once', async () => {

@@ -167,9 +167,10 @@ export class Place {
 
   /** @throws Error naming what is still there after the deadline */
   async expectNothingLeft(): Promise<void> {
-    await until(() => this.left().length === 0, 'nothing is left').catch((error: Error) => {
-      throw new Error(`${error.message}; left are\n${this.left().join('\n')}`);
-    });
+    await until(
+      () => this.left().length === 0,
+      () => `nothing is left; left are\n${this.left().join('\n')}`,
+    );
   }
 
   /** kill -9 of the proxy that listens now. @returns how many were killed; resolves when they are gone */

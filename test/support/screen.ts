@@ -43,9 +43,7 @@ export class ScreenOf extends AtTerminal {
       text = await this.text();
       return typeof what === 'string' ? text.includes(what) : what.test(text);
     };
-    await until(found, `the screen has ${what}`).catch((error: Error) => {
-      throw new Error(`${error.message}; it is\n${text}`, { cause: error });
-    });
+    await until(found, () => `the screen has ${what}; it is\n${text}`);
     return text;
   }
 
